@@ -1,0 +1,1 @@
+"""fedrec: federated multimodal recommendation. The library; it knows no Flower."""

@@ -1,0 +1,176 @@
+"""`fedrec prepare`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedrec.data.ordering import REPEATS
+from fedrec.data.preparation import prepare
+from fedrec.data.prepared import PreparedData
+from fedrec.data.raw import Columns
+from fedrec.data.registry import dataset_named
+from fedrec.data.split import SPLITS, TEST_QUANTILE, VALIDATION_QUANTILE
+from fedrec.errors import FedrecError
+
+_FILES = "Which files"
+_CHOICES = "What to keep and hold out"
+_NAMES = "Columns (csv, parquet, recbole)"
+
+
+def prepare_command(
+    name: Annotated[str, typer.Argument(help="Data set or file format.")],
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Publisher's archive or folder, or a file.", rich_help_panel=_FILES),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; else data/NAME.", rich_help_panel=_FILES)
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="Folder of feature files keyed by item.", rich_help_panel=_FILES),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace what was prepared before.", rich_help_panel=_FILES),
+    ] = False,
+    min_interactions: Annotated[
+        int | None,
+        typer.Option(min=1, help="k of the k-core; 1: no filter.", rich_help_panel=_CHOICES),
+    ] = None,
+    require_image: Annotated[
+        bool | None,
+        typer.Option(
+            "--require-image/--no-require-image",
+            help="Drop items without an image feature.",
+            rich_help_panel=_CHOICES,
+        ),
+    ] = None,
+    repeats: Annotated[
+        str,
+        typer.Option(
+            help=f"A user and an item again: {', '.join(REPEATS)}.",
+            rich_help_panel=_CHOICES,
+        ),
+    ] = REPEATS[0],
+    split: Annotated[
+        str, typer.Option(help=f"{' or '.join(SPLITS)}.", rich_help_panel=_CHOICES)
+    ] = SPLITS[0],
+    validation_quantile: Annotated[
+        float,
+        typer.Option(help="Share of interactions before.", rich_help_panel=_CHOICES),
+    ] = VALIDATION_QUANTILE,
+    test_quantile: Annotated[
+        float,
+        typer.Option(help="Share of interactions before.", rich_help_panel=_CHOICES),
+    ] = TEST_QUANTILE,
+    validation_time: Annotated[
+        int | None,
+        typer.Option(help="Instead of the quantiles.", rich_help_panel=_CHOICES),
+    ] = None,
+    test_time: Annotated[
+        int | None,
+        typer.Option(help="Instead of the quantiles.", rich_help_panel=_CHOICES),
+    ] = None,
+    user_column: Annotated[str | None, typer.Option(rich_help_panel=_NAMES)] = None,
+    item_column: Annotated[str | None, typer.Option(rich_help_panel=_NAMES)] = None,
+    time_column: Annotated[str | None, typer.Option(rich_help_panel=_NAMES)] = None,
+    position_column: Annotated[
+        str | None,
+        typer.Option(help="Orders a user's rows, instead of a time.", rich_help_panel=_NAMES),
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of items: the item column, title, text, genres, image.",
+            rich_help_panel=_NAMES,
+        ),
+    ] = None,
+) -> None:
+    """Make a prepared data folder from a publisher's files, a local copy or the built-in set.
+
+    NAME is ml-latest-small (built in), ml-100k, ml-1m, ml-20m, ml-25m, ml-32m, or the format of
+    --source: recbole, csv, parquet. Without --source, what is not built in is downloaded.
+    """
+    columns = Columns(
+        user=user_column,
+        item=item_column,
+        time=time_column,
+        position=position_column,
+        items=items,
+    )
+    with _errors_in_words(), _stopped_by_exception():
+        folder = prepare(
+            name,
+            source=source,
+            out=out or Path("data") / _default_name(name, source),
+            min_interactions=min_interactions,
+            split=split,
+            validation_quantile=validation_quantile,
+            test_quantile=test_quantile,
+            validation_time=validation_time,
+            test_time=test_time,
+            features=features,
+            require_image=require_image,
+            repeats=repeats,
+            columns=columns,
+            force=force,
+            progress=True,
+        )
+        typer.echo(summary(PreparedData.load(folder)))
+
+
+def summary(data: PreparedData) -> str:
+    """A few lines for people: counts, held-out users, coverage of each modality, where it is."""
+    rows = [
+        ("users", f"{data.num_users:,}"),
+        ("items", f"{data.num_items:,}"),
+        ("interactions", f"{len(data.items):,}"),
+        ("validation users", f"{int((data.validation_position >= 0).sum()):,}"),
+        ("test users", f"{int((data.test_position >= 0).sum()):,}"),
+        *((f"{name} features", _described(table)) for name, table in data.features.items()),
+        ("licence", data.manifest["licence"]),
+        ("folder", str(data.path)),
+    ]
+    width = max(len(label) for label, _ in rows)
+    return "\n".join((data.name, *(f"  {label:<{width}}  {value}" for label, value in rows)))
+
+
+def _described(table: Any) -> str:
+    return f"{table.coverage:.1%} of items, {table.dim} dimensions, {table.manifest['encoder']}"
+
+
+def _default_name(name: str, source: Path | None) -> str:
+    """The data set's name; for a file of one's own, the file's."""
+    if source is None or not dataset_named(name).is_format:
+        return name
+    return source.resolve().name.split(".")[0] or name
+
+
+@contextmanager
+def _errors_in_words() -> Iterator[None]:
+    try:
+        yield
+    except FedrecError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@contextmanager
+def _stopped_by_exception() -> Iterator[None]:
+    """Let a termination signal raise, so that nothing half-written stays."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

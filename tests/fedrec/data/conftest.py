@@ -1,0 +1,65 @@
+"""Small sources on disk, and the real data where this machine has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+
+# user, item, time: every user and item has two interactions or more
+SMALL_ROWS = [
+    ("ann", "tea", 30),
+    ("ann", "jam", 10),
+    ("ann", "rye", 20),
+    ("bob", "jam", 40),
+    ("bob", "tea", 50),
+    ("bob", "rye", 60),
+    ("cy", "tea", 15),
+    ("cy", "jam", 90),
+]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
+    """Write a file below the test's folder and return its path."""
+
+    def write_file(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write_file
+
+
+@pytest.fixture
+def small_csv(write: Callable[[str, str | bytes], Path]) -> Path:
+    """SMALL_ROWS as shop.csv with the columns who, what, when."""
+    lines = ["who,what,when", *(f"{user},{item},{time}" for user, item, time in SMALL_ROWS)]
+    return write("shop.csv", "\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The real data sets; the test is skipped where they are not there."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data at {SHARED}")
+    return SHARED
+
+
+def write_feature_arrays(folder: Path, modality: str, rows: dict[str, list[float]]) -> None:
+    """MODALITY.npy and MODALITY_index.csv, one row a key."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{modality}.npy", np.array(list(rows.values()), dtype=np.float32))
+    index = "\n".join(f"{row},{key}" for row, key in enumerate(rows))
+    (folder / f"{modality}_index.csv").write_text(f"row,key\n{index}\n")
+
+
+@pytest.fixture
+def feature_arrays() -> Callable[[Path, str, dict[str, list[float]]], None]:
+    """See `write_feature_arrays`."""
+    return write_feature_arrays
