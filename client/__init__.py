@@ -1,0 +1,1 @@
+"""The clients' side: Flower's ClientApp, and the launcher of a SuperNode."""

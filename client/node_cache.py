@@ -1,0 +1,81 @@
+"""What a process keeps between messages: data, features, nodes, and one model to overwrite."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import cast
+
+import torch
+from flwr.app import Context
+
+from fedrec.config import Config, from_flat, to_flat
+from fedrec.config.loading import Scalar
+from fedrec.data import PreparedData, partition_users
+from fedrec.model.build import build_model
+from fedrec.model.feddmmr import FedDMMR, Modality
+from fedrec.training.node import Node, load_modalities
+
+Settings = tuple[tuple[str, Scalar], ...]
+
+
+def load_node(context: Context) -> Node:
+    """The node that a context describes.
+
+    Its data folder is `data` of the node-config, else the run's; its users are partition
+    `partition-id` of `num-partitions`, else all users of the folder.
+    """
+    folder, settings = _described(context)
+    index = int(cast(int, context.node_config.get("partition-id", 0)))
+    count = int(cast(int, context.node_config.get("num-partitions", 1)))
+    return _node(folder, index, count, settings)
+
+
+def load_model(context: Context) -> FedDMMR:
+    """The process's model for a context's settings; every message overwrites its weights."""
+    return _model(*_described(context))
+
+
+def _described(context: Context) -> tuple[str, Settings]:
+    config = from_flat(dict(context.run_config))  # type: ignore[arg-type]
+    folder = str(context.node_config.get("data", config.run.data))
+    device = str(context.node_config.get("device", config.run.device))
+    return folder, tuple({**to_flat(config), "run.device": device}.items())
+
+
+@lru_cache(maxsize=4096)
+def _node(folder: str, index: int, count: int, settings: Settings) -> Node:
+    data, config = _data(folder), _config(settings)
+    users = partition_users(data.num_users, index, count)
+    return Node(data, users, config, _modalities(folder, settings))
+
+
+@lru_cache(maxsize=4)
+def _model(folder: str, settings: Settings) -> FedDMMR:
+    config = _config(settings)
+    if config.run.threads:
+        torch.set_num_threads(config.run.threads)
+    widths = {
+        name: int(held.values.shape[1]) for name, held in _modalities(folder, settings).items()
+    }
+    model = build_model(
+        config.model,
+        num_items=_data(folder).num_items,
+        feature_dims=widths,
+        seed=config.run.seed,
+    )
+    return model.to(config.run.device)
+
+
+@lru_cache(maxsize=4)
+def _modalities(folder: str, settings: Settings) -> dict[str, Modality]:
+    return load_modalities(_data(folder), _config(settings))
+
+
+@lru_cache(maxsize=4)
+def _data(folder: str) -> PreparedData:
+    return PreparedData.load(folder)
+
+
+@lru_cache(maxsize=4)
+def _config(settings: Settings) -> Config:
+    return from_flat(dict(settings))

@@ -1,0 +1,110 @@
+"""A stage checkpoint: the whole model at a stage's best round, and where it came from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedrec.checkpoints.tensors import (
+    Arrays,
+    fingerprint,
+    group_fingerprints,
+    read_tensors,
+    write_tensors,
+)
+from fedrec.data.atomic import write_json
+from fedrec.errors import CheckpointError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a checkpoint says of itself.
+
+    stage, round: which training it ends, and the round it was best at. trained: the groups that
+    the stage trained. groups: fingerprint of every group; initial: the same of the untrained model
+    that the run began with. catalogue: fingerprint of the items and features it was trained for.
+    config: all settings. metrics: validation at its best. parent: fingerprint of the checkpoint
+    it started from, None for the first stage.
+    """
+
+    stage: str
+    round: int
+    trained: list[str]
+    groups: dict[str, str]
+    initial: dict[str, str]
+    fingerprint: str
+    catalogue: str
+    num_items: int
+    feature_dims: dict[str, int]
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    parent: str | None
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A manifest and the arrays it speaks of, verified against each other."""
+
+    manifest: Manifest
+    arrays: Arrays
+    path: Path
+
+
+def save_checkpoint(folder: Path, arrays: Arrays, **about: Any) -> Checkpoint:
+    """Write `folder/<stage>.safetensors`, then its manifest, each whole or not at all.
+
+    about: the fields of Manifest that do not follow from the arrays.
+    """
+    manifest = Manifest(
+        groups=group_fingerprints(arrays), fingerprint=fingerprint(arrays), **about
+    )
+    path = folder / f"{manifest.stage}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, arrays)
+    write_json(path.with_suffix(".json"), asdict(manifest))
+    return Checkpoint(manifest, arrays, path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint by its .safetensors path.
+
+    Raises CheckpointError where a file is missing, damaged, of a foreign format, or where a group
+    is not the one that the manifest was written for; the message names the group.
+    """
+    manifest = _read_manifest(path.with_suffix(".json"))
+    arrays = {name: value.astype(np.float32) for name, value in read_tensors(path).items()}
+    found = group_fingerprints(arrays)
+    for group in sorted(manifest.groups.keys() | found.keys()):
+        if found.get(group) != manifest.groups.get(group):
+            raise CheckpointError(
+                f"{path}: group {group!r} is {_short(found.get(group))}, "
+                f"its manifest says {_short(manifest.groups.get(group))}"
+            )
+    return Checkpoint(manifest, arrays, path)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint manifest {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise CheckpointError(f"{path}: format {found!r}, this version reads {FORMAT}")
+    try:
+        return Manifest(**content)
+    except TypeError as error:
+        raise CheckpointError(f"{path}: not a checkpoint manifest: {error}") from error
+
+
+def _short(digest: str | None) -> str:
+    return "missing" if digest is None else digest[:12]

@@ -1,0 +1,222 @@
+"""Every setting, its default and what it may be. The single source of defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fedrec.config.checks import at_least, between, one_of, positive, within
+from fedrec.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Where a run reads and writes, and what makes it reproducible.
+
+    data: a prepared data folder. out: the run's folder. threads: torch threads of each worker
+    process, 0 = the machine's cores divided by the workers. resume: go on where the run in `out`
+    stopped.
+    """
+
+    data: str = "data/ml-latest-small"
+    out: str = "runs/default"
+    seed: int = 0
+    device: str = "cpu"
+    threads: int = 0
+    resume: bool = False
+    baselines: bool = True
+
+    def __post_init__(self) -> None:
+        at_least(self, "seed", 0)
+        at_least(self, "threads", 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FederationConfig:
+    """Who trains in a round, and how the server steps.
+
+    nodes: Flower nodes that must have registered before the first round.
+    users_per_round: size of the cohort, drawn from (seed, round) over all nodes' users; 0 = all.
+    weighting: what a user's update counts: `examples`, `sqrt` of them, or `uniform`;
+    max_weight: its bound. beta_1, beta_2, tau: of the server optimiser (Reddi et al. 2021).
+    max_update_norm: a node's mean update beyond this l2 norm is refused. min_replies: smallest
+    share of the nodes asked whose accepted replies make a round.
+    """
+
+    nodes: int = 2
+    users_per_round: int = 128
+    optimizer: str = "fedadam"
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    tau: float = 1e-8
+    weighting: str = "examples"
+    max_weight: float = 1000.0
+    max_update_norm: float = 1e3
+    min_replies: float = 0.5
+    registration_timeout_s: float = 120.0
+    round_timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        positive(self, "nodes", "max_weight", "max_update_norm", "tau")
+        positive(self, "registration_timeout_s", "round_timeout_s")
+        at_least(self, "users_per_round", 0)
+        one_of(self, "optimizer", ("fedadam", "fedyogi", "fedadagrad", "fedavg", "fedavgm"))
+        one_of(self, "weighting", ("examples", "sqrt", "uniform"))
+        between(self, "beta_1", 0, 1)
+        between(self, "beta_2", 0, 1)
+        within(self, "min_replies", 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """The shape of the model.
+
+    dim, layers, heads, inner, max_len, dropout: of the SASRec backbone. visual, semantic: names of
+    the feature files the two experts read. collaborative: also read the item embeddings of the
+    memory. router: `flat` (one expert a modality) or `hierarchical` (`time_scales` experts a
+    modality). adapter: hidden width of the residual adapters over frozen features.
+    gate_init: start of the learnable gate before the experts.
+    """
+
+    dim: int = 64
+    layers: int = 2
+    heads: int = 2
+    inner: int = 256
+    max_len: int = 50
+    dropout: float = 0.3
+    visual: str = "image"
+    semantic: str = "text"
+    collaborative: bool = True
+    router: str = "hierarchical"
+    time_scales: int = 3
+    adapter: int = 64
+    router_rank: int = 8
+    gate_init: float = 0.1
+
+    def __post_init__(self) -> None:
+        positive(self, "dim", "layers", "heads", "inner", "max_len", "time_scales")
+        positive(self, "adapter", "router_rank")
+        between(self, "dropout", 0, 1)
+        one_of(self, "router", ("flat", "hierarchical"))
+        if self.dim % self.heads:
+            raise ConfigError(f"model.dim = {self.dim} must be a multiple of heads = {self.heads}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryConfig:
+    """What a node keeps of a user's past: `short_term` most recent items, first in, first out, and
+    up to `long_term` older ones, admitted when their novelty (1 - the highest cosine similarity to
+    what is there) reaches `novelty`, evicted by least utility.
+    """
+
+    short_term: int = 20
+    long_term: int = 30
+    novelty: float = 0.2
+
+    def __post_init__(self) -> None:
+        at_least(self, "short_term", 1)
+        at_least(self, "long_term", 0)
+        between(self, "novelty", 0, 2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """What a user's training in one round is.
+
+    objective: `sampled_softmax`, `bce`, `gbce` or `in_batch`. local_steps: gradient steps of size `local_learning_rate`; clip_norm: l2 bound of a user's update, 0 = none.
+    gbce_calibration: `t` of gSASRec (Petrov & Macdonald 2023, equation 9).
+    memory_mib: bound of the per-user copies when users take several steps.
+    """
+
+    objective: str = "sampled_softmax"
+    local_steps: int = 1
+    local_learning_rate: float = 1.0
+    clip_norm: float = 0.0
+    gbce_calibration: float = 0.75
+    memory_mib: int = 512
+
+    def __post_init__(self) -> None:
+        one_of(self, "objective", ("sampled_softmax", "bce", "gbce", "in_batch"))
+        positive(self, "local_steps", "local_learning_rate", "memory_mib")
+        at_least(self, "clip_norm", 0)
+        within(self, "gbce_calibration", 0, 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageConfig:
+    """How long and how fast a stage trains.
+
+    rounds: at most; patience: evaluations without a better validation NDCG@10 before it stops, 0 =
+    never. learning_rate: of the server optimiser; warmup_rounds: over which it grows linearly;
+    final_rate: the share of it that a cosine decay ends at. backbone_rate: multiple of it for the
+    backbone group. contrastive_weight, contrastive_temperature, surprise: of the alignment loss,
+    whose instances count 1 + surprise * (how unexpected the item is to the trunk).
+    balance_weight: of the load-balancing loss. windows: history windows a user trains on in a
+    round, positions: predicted in a window, both drawn at random, 0 = all of them. negatives: items
+    drawn per user and step, uniformly among those absent from the user's training history.
+    """
+
+    rounds: int = 100
+    patience: int = 0
+    learning_rate: float = 1e-3
+    warmup_rounds: int = 10
+    final_rate: float = 1.0
+    backbone_rate: float = 1.0
+    windows: int = 0
+    positions: int = 0
+    negatives: int = 200
+    contrastive_weight: float = 0.0
+    contrastive_temperature: float = 0.1
+    surprise: float = 0.5
+    balance_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least(self, "rounds", 0)
+        at_least(self, "patience", 0)
+        at_least(self, "windows", 0)
+        at_least(self, "positions", 0)
+        positive(self, "negatives")
+        at_least(self, "warmup_rounds", 0)
+        positive(self, "learning_rate", "contrastive_temperature")
+        for key in ("final_rate", "backbone_rate", "contrastive_weight", "surprise"):
+            at_least(self, key, 0)
+        at_least(self, "balance_weight", 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StagesConfig:
+    """The three stages, in their order."""
+
+    backbone: StageConfig = field(default_factory=StageConfig)
+    alignment: StageConfig = field(
+        default_factory=lambda: StageConfig(rounds=60, contrastive_weight=0.1, windows=1)
+    )
+    routing: StageConfig = field(
+        default_factory=lambda: StageConfig(
+            rounds=60, backbone_rate=0.1, balance_weight=0.01, windows=1
+        )
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig:
+    """every: rounds between two federated validations; seed: of the sampled negatives."""
+
+    every: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(self, "every", 1)
+        at_least(self, "seed", 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """All of it, by section."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    federation: FederationConfig = field(default_factory=FederationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    stages: StagesConfig = field(default_factory=StagesConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -1,0 +1,112 @@
+"""Modality experts: a candidate reads the user's memory through one kind of feature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedrec.model.memory import FactoredAttention, Memory
+
+# Where the readers of a modality start: from the whole memory alike to mostly the newest items.
+RECENCY_START = (0.1, 0.5, 1.5)
+SHARPNESS_START = 8.0
+SHARPNESS_LIMIT = 20.0
+# Similarities lie in [-1, 1], the trunk's scores in about [-10, 10].
+SCORE_SCALE = 10.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the readers of one modality say of every candidate.
+
+    relevance: [batch, readers, seq, items], in units of a score, 0 where not `known`.
+    known: [batch, seq, items], the candidate and something in the memory have this modality.
+    attention: of the first reader, for the cross-modal fusion.
+    slots: [batch, slots, dim], what is in the memory, brought into the backbone's space.
+    """
+
+    relevance: Tensor
+    known: Tensor
+    attention: FactoredAttention
+    slots: Tensor
+
+
+class ResidualAdapter(nn.Module):
+    """x + W2 gelu(W1 x), normalised; W2 starts at zero, so the features pass unchanged at first."""
+
+    def __init__(self, *, width: int, hidden: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features: [..., feature] -> the same shape, rows of unit length."""
+        moved = self.up(functional.gelu(self.down(features)))
+        return functional.normalize(features + moved, dim=-1)
+
+
+class ModalityExpert(nn.Module):
+    """Readers of the memory through one modality, one reader a time scale.
+
+    The candidate's feature attends over the features in the memory, the more to a slot the more
+    similar and the more recent it is: exp(sharpness * similarity) / (1 + age)^recency, the recency
+    learnt per reader. With `query_dim`, a projection of the candidate's id embedding, zero at the
+    start, joins the query.
+
+    feature: width of the modality, kept. dim: width of the backbone. readers: time scales.
+    adapter: hidden width of the residual adapter.
+    """
+
+    def __init__(
+        self, *, feature: int, dim: int, readers: int, adapter: int, query_dim: int | None = None
+    ) -> None:
+        super().__init__()
+        self.adapter = ResidualAdapter(width=feature, hidden=adapter)
+        self.query = nn.Linear(query_dim, feature, bias=False) if query_dim else None
+        if self.query is not None:
+            nn.init.zeros_(self.query.weight)
+        self.metric = nn.Parameter(torch.ones(feature))
+        self.log_sharpness = nn.Parameter(torch.zeros(1))
+        start = [RECENCY_START[reader % len(RECENCY_START)] for reader in range(readers)]
+        self.recency = nn.Parameter(torch.tensor(start))
+        self.scale = nn.Parameter(torch.ones(readers))
+        self.prior = nn.Parameter(torch.zeros(feature))
+        self.to_backbone = nn.Linear(feature, dim, bias=False)
+        nn.init.normal_(self.to_backbone.weight, std=0.02)
+
+    def forward(
+        self,
+        features: Tensor,
+        present: Tensor,
+        memory: Memory,
+        candidates: Tensor,
+        embedded_candidates: Tensor,
+    ) -> Reading:
+        """Read the memory for every candidate at every position.
+
+        features: [catalogue, feature], adapted. present: [catalogue], bool.
+        candidates: [batch, items], or [items] where all share them. embedded_candidates: the same
+        with dim.
+        """
+        candidate, slot = features[candidates], features[memory.item_ids]
+        query = candidate
+        if self.query is not None:
+            query = functional.normalize(candidate + self.query(embedded_candidates), dim=-1)
+        sharpness = (SHARPNESS_START * self.log_sharpness.exp()).clamp(max=SHARPNESS_LIMIT)
+        logits = (query * self.metric * sharpness) @ slot.transpose(-1, -2)
+        filled = memory.visible & present[memory.item_ids].unsqueeze(-2)
+        attention = FactoredAttention.of(self._recency(memory.age) * filled.unsqueeze(-3), logits.exp())
+        read = attention.average_per_item(logits) / sharpness
+        prior = (candidate @ self.prior).unsqueeze(-2).unsqueeze(-2)
+        known = filled.any(-1, keepdim=True) & present[candidates].unsqueeze(-2)
+        relevance = SCORE_SCALE * (self.scale[:, None, None] * read + prior) * known.unsqueeze(-3)
+        return Reading(relevance, known, attention.reader(0), self.to_backbone(slot))
+
+    def _recency(self, age: Tensor) -> Tensor:
+        """(1 + age)^-recency of every reader: [batch, readers, seq, slots]."""
+        decay = -self.recency.clamp(0, 5)[:, None, None]
+        return torch.exp(decay * torch.log1p(age.clamp_min(0)).unsqueeze(-3))

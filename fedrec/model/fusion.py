@@ -1,0 +1,48 @@
+"""Cross-modal fusion: the user's state asks what each modality remembers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fedrec.model.experts import Reading
+
+
+class CrossModalFusion(nn.Module):
+    """Attention of the user state over the modalities' representations.
+
+    A modality's representation of (position, candidate) is the attended mean of its memory slots in
+    the backbone's space; the state weighs the modalities, the weighted sum joins the state before
+    it meets the candidate's id embedding. Since everything after the attention is linear, the sum's
+    product with that embedding is computed slot by slot, without a representation per candidate.
+    Source: scaled dot-product attention, Vaswani et al. 2017, equation 1.
+    """
+
+    def __init__(self, *, dim: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(dim, dim, bias=False)
+        self.key = nn.Linear(dim, dim, bias=False)
+        for projection in (self.query, self.key):
+            nn.init.normal_(projection.weight, std=0.02)
+
+    def forward(
+        self, hidden: Tensor, readings: Mapping[str, Reading], embedded_candidates: Tensor
+    ) -> Tensor:
+        """hidden: [batch, seq, dim]. embedded_candidates: [batch, items, dim].
+
+        Returns what the fused part of the state adds to the scores, [batch, seq, items].
+        """
+        query = self.query(hidden) / math.sqrt(hidden.shape[-1])
+        logits, values = [], []
+        for reading in readings.values():
+            asked = query @ self.key(reading.slots).transpose(-1, -2)
+            logit = reading.attention.average_per_position(asked).squeeze(1)
+            logits.append(logit.masked_fill(~reading.known, -1e9))
+            answers = embedded_candidates @ reading.slots.transpose(-1, -2)
+            value = reading.attention.average_per_item(answers).squeeze(1)
+            values.append(value * reading.known)
+        weights = torch.softmax(torch.stack(logits, dim=-1), dim=-1)
+        return (weights * torch.stack(values, dim=-1)).sum(-1)

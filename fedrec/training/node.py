@@ -1,0 +1,209 @@
+"""One node: its users, what it remembers of them, and the two things it does for the federation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedrec.config import Config
+from fedrec.data import PreparedData
+from fedrec.evaluation.metrics import rank_sums
+from fedrec.evaluation.ranks import PROTOCOLS, Ranks, ScoreBlock, rank_in_blocks
+from fedrec.evaluation.targets import input_items
+from fedrec.memory import residency
+from fedrec.model.feddmmr import Active, FedDMMR, Modality, groups
+from fedrec.model.memory import Memory
+from fedrec.stages import STAGES, stage_groups
+from fedrec.training.batches import (
+    Batch,
+    History,
+    Sampling,
+    collate,
+    stack_rows,
+    user_windows,
+)
+from fedrec.training.cohort import Cohort, CohortUpdate, train_cohort
+from fedrec.training.losses import StageTask
+from fedrec.training.randomness import user_generator
+from fedrec.training.weighting import user_weight
+
+_MIN_TRAINING_ITEMS = 2
+_USERS_SCORED_AT_ONCE = 64
+
+
+class Node:
+    """The users of one node, with everything that never leaves it.
+
+    users: rows of the prepared data that belong to this node. modalities: expert name -> features.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        users: range,
+        config: Config,
+        modalities: Mapping[str, Modality],
+    ) -> None:
+        self.data, self.config, self.modalities = data, config, modalities
+        self.users = np.arange(users.start, users.stop)
+        long_enough = data.train_end[self.users] >= _MIN_TRAINING_ITEMS
+        self.trainable = self.users[long_enough]
+        self._residencies: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    def task(self, stage_name: str) -> StageTask:
+        """The training of a stage under this node's configuration."""
+        return stage_task(self.config, stage_name)
+
+    def train(
+        self, model: FedDMMR, task: StageTask, round_number: int, members: Sequence[int]
+    ) -> CohortUpdate:
+        """Train the users at the positions `members` among this node's trainable users.
+
+        What a user draws depends on (seed, stage, round, user) alone, so it does not matter on
+        which node or beside whom the user trains.
+        """
+        wanted = stage_groups(task.stage, groups(model))
+        trained = [name for group in wanted for name in groups(model)[group]]
+        users = self.trainable[np.asarray(members, dtype=np.int64)]
+        device = self.config.run.device
+        steps = [
+            self._step(users, task, round_number, step).to(device)
+            for step in range(task.training.local_steps)
+        ]
+        weights = torch.tensor([self._weight(user) for user in users], device=device)
+        return train_cohort(model, task, Cohort(steps, weights), trained, self.modalities)
+
+    def rank(
+        self,
+        model: FedDMMR,
+        active: Active,
+        split: str,
+        *,
+        protocols: Sequence[str] = tuple(PROTOCOLS),
+        segments: NDArray[np.int8] | None = None,
+    ) -> Ranks:
+        """The rank of every user's target in `split`. segments: int8 [items + 1], or None."""
+        return rank_in_blocks(
+            self.scorer(model, active, split),
+            self.data,
+            self.users,
+            split,
+            protocols,
+            seed=self.config.evaluation.seed,
+            block=_USERS_SCORED_AT_ONCE,
+            segments=segments,
+        )
+
+    def evaluate(self, model: FedDMMR, active: Active, split: str) -> dict[str, float]:
+        """Sums of rank statistics over this node's users; no user, no item."""
+        return rank_sums(self.rank(model, active, split))
+
+    def scorer(self, model: FedDMMR, active: Active, split: str) -> ScoreBlock:
+        """users [batch] -> scores [batch, catalogue], from each user's past before the target."""
+        everything = torch.arange(model.num_items + 1, device=self.config.run.device)
+
+        def score_block(users: NDArray[np.int64]) -> Tensor:
+            histories = [input_items(self.data, split, user).astype(np.int64) for user in users]
+            recent = [history[-self.config.model.max_len :] for history in histories]
+            item_ids = stack_rows(recent, max(map(len, recent))).to(self.config.run.device)
+            hidden = model.encode(item_ids)[:, -1:]
+            memory = self._memory_now(users, histories) if active.experts else None
+            scored = model.score(
+                hidden, everything, active=active, memory=memory, modalities=self.modalities
+            )
+            return scored.scores[:, 0]
+
+        return score_block
+
+    def _step(self, users: NDArray[np.int64], task: StageTask, round_number: int, step: int) -> Batch:
+        """What the users train on in one local step."""
+        config = self.config
+        sampling = Sampling(
+            length=config.model.max_len,
+            windows=task.stage_config.windows,
+            positions=task.stage_config.positions,
+            negatives=task.stage_config.negatives,
+            num_items=self.data.num_items,
+        )
+        purpose, windows = f"{task.stage.name}/{step}", []
+        for position, user in enumerate(users.tolist()):
+            generator = user_generator(config.run.seed, purpose, round_number, user)
+            history = self._history(user, remembers=task.stage.active.experts)
+            windows += user_windows(history, generator, sampling, user=position)
+        return collate(windows, length=config.model.max_len)
+
+    def _weight(self, user: int) -> float:
+        federation = self.config.federation
+        return user_weight(
+            int(self.data.train_end[user]) - 1,
+            weighting=federation.weighting,
+            max_weight=federation.max_weight,
+        )
+
+    def _history(self, user: int, *, remembers: bool) -> History:
+        items = self.data.train_items(user).astype(np.int64)
+        return History(items, self._gone(user, items) if remembers else None)
+
+    def _gone(self, user: int, items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """When each of a user's first `len(items)` interactions leaves the memory."""
+        key = (user, len(items))
+        if key not in self._residencies:
+            content = self._content(items)
+            self._residencies[key] = residency(content, len(items), self.config.memory)
+        return self._residencies[key]
+
+    def _content(self, items: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """What novelty is measured by: all modalities side by side, of unit length."""
+        if not self.modalities:
+            return None
+        parts = [modality.values[items].cpu() for modality in self.modalities.values()]
+        return torch.nn.functional.normalize(torch.cat(parts, dim=-1), dim=-1).numpy()
+
+    def _memory_now(
+        self, users: NDArray[np.int64], histories: Sequence[NDArray[np.int64]]
+    ) -> Memory:
+        """The memory after the whole of each history, for one position."""
+        kept = [
+            np.flatnonzero(self._gone(user, history) > len(history))
+            for user, history in zip(users.tolist(), histories, strict=True)
+        ]
+        width = max(map(len, kept))
+        pairs = list(zip(histories, kept, strict=True))
+        items = stack_rows([history[slots] for history, slots in pairs], width)
+        ages = stack_rows([len(history) - 1 - slots for history, slots in pairs], width)
+        memory = Memory(items, ages.unsqueeze(1), (items > 0).unsqueeze(1))
+        device = self.config.run.device
+        return Memory(
+            memory.item_ids.to(device), memory.age.to(device), memory.visible.to(device)
+        )
+
+
+def stage_task(config: Config, stage_name: str) -> StageTask:
+    """A stage's part of the configuration, ready to train with."""
+    return StageTask(STAGES[stage_name], getattr(config.stages, stage_name), config.training)
+
+
+def modality_names(config: Config) -> Mapping[str, str]:
+    """Expert name -> name of the feature file it reads."""
+    named = {"visual": config.model.visual, "semantic": config.model.semantic}
+    return {expert: feature for expert, feature in named.items() if feature}
+
+
+def load_modalities(data: PreparedData, config: Config) -> dict[str, Modality]:
+    """The features that the configured experts read, of those that the data have."""
+    return {
+        expert: Modality(
+            torch.from_numpy(np.asarray(data.features[feature].values, dtype=np.float32)).to(
+                config.run.device
+            ),
+            torch.from_numpy(np.asarray(data.features[feature].present, dtype=bool)).to(
+                config.run.device
+            ),
+        )
+        for expert, feature in modality_names(config).items()
+        if feature in data.features
+    }

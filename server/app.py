@@ -1,0 +1,40 @@
+"""The Flower ServerApp: the stages in their order, each from its parent's checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedrec.config import from_flat
+from fedrec.stages import STAGES
+from server.environment import describe_environment
+from server.federation import gather_federation
+from server.floors import measure_floors
+from server.run_folder import RunFolder
+from server.stage_run import StageRunner
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run a federation to its end. All settings come with the run-config."""
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    config = from_flat(dict(context.run_config))  # type: ignore[arg-type]
+    folder = RunFolder(Path(config.run.out))
+    with folder.status():
+        folder.begin(config)
+        federation = gather_federation(
+            grid,
+            nodes=config.federation.nodes,
+            timeout_s=config.federation.registration_timeout_s,
+            reply_timeout_s=config.federation.round_timeout_s,
+        )
+        runner = StageRunner(grid, config, federation, folder)
+        for stage in STAGES.values():
+            runner.run(stage)
+        results = {"stages": runner.results, "environment": describe_environment(config)}
+        folder.write_results({**results, **measure_floors(config, folder)})

@@ -1,0 +1,32 @@
+"""On what a run was made: enough to judge its timings and to repeat it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from fedrec.config import Config, to_flat
+
+
+def describe_environment(config: Config) -> dict[str, Any]:
+    """Machine, versions and settings."""
+    packages = ("fedrec", "flwr", "torch", "numpy")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": {name: version(name) for name in packages},
+        "config": to_flat(config),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()

@@ -1,0 +1,58 @@
+"""What a run is compared with, where its data lie on this machine: baselines, and stage on stage."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fedrec.baselines.evaluate import evaluate_baselines
+from fedrec.checkpoints import load_checkpoint
+from fedrec.config import Config
+from fedrec.data import PreparedData
+from fedrec.evaluation.checkpoint import rank_checkpoint
+from fedrec.evaluation.ranks import Ranks
+from fedrec.evaluation.significance import compare_ranks
+from fedrec.stages import STAGES
+from server.run_folder import RunFolder
+
+LOG = logging.getLogger(__name__)
+_METRIC = ("full", "ndcg@10")
+
+
+def measure_floors(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """`baselines` and `comparisons` of `results.json`.
+
+    Empty where the run's data folder is not on this machine, as in a deployment. Stages are
+    compared on validation alone: the test split has been looked at once, and that was it.
+    """
+    if not config.run.baselines or not Path(config.run.data).is_dir():
+        return {}
+    data = PreparedData.load(config.run.data)
+    baselines = evaluate_baselines(data, seed=config.evaluation.seed)
+    paths = {name: folder.checkpoints / f"{name}.safetensors" for name in STAGES}
+    ranks = {
+        name: rank_checkpoint(load_checkpoint(path), data, "validation")
+        for name, path in paths.items()
+        if path.exists()
+    }
+    return {"baselines": baselines, "comparisons": _comparisons(ranks, config.evaluation.seed)}
+
+
+def _comparisons(ranks: dict[str, Ranks], seed: int) -> list[dict[str, Any]]:
+    """Every stage against the one before, and the last against the first."""
+    pairs = list(pairwise(ranks))
+    if len(ranks) > 2:
+        pairs.append((next(iter(ranks)), list(ranks)[-1]))
+    protocol, metric = _METRIC
+    found = []
+    for against, of in pairs:
+        comparison = asdict(
+            compare_ranks(ranks[of], ranks[against], protocol=protocol, metric=metric, seed=seed)
+        )
+        comparison["p"] = comparison.pop("p_value")
+        named = {"of": of, "against": against, "split": "validation"}
+        found.append({**named, "metric": f"{protocol}/{metric}", **comparison})
+    return found

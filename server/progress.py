@@ -1,0 +1,49 @@
+"""How far a stage has come, and what is said of a round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Metrics = dict[str, dict[str, float]]
+"""Protocol -> metric -> mean."""
+
+
+class StageOver(Exception):
+    """Validation has stopped improving. `Strategy.start` has no early end but this."""
+
+
+@dataclass
+class RoundReport:
+    """What is known of a round when it ends; a line of `metrics.jsonl`."""
+
+    stage: str
+    round: int
+    rounds: int
+    loss: float | None = None
+    validation: Metrics | None = None
+    gate: float | None = None
+    update_norms: dict[str, float] = field(default_factory=dict)
+    users: int = 0
+    users_per_s: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    refused: int = 0
+    slowest_node_s: float = 0.0
+    seconds: float = 0.0
+    remaining_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Progress:
+    """What a stage has come to: enough to go on from, with the optimiser's moments beside it."""
+
+    round: int = 0
+    best_round: int = 0
+    best_value: float = -1.0
+    best_metrics: Metrics = field(default_factory=dict)
+    stale_evaluations: int = 0
+    failed_rounds: int = 0
+    seconds: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0

@@ -1,0 +1,130 @@
+"""A run's folder: configuration, a line a round, checkpoints, state to resume from, results."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fedrec.checkpoints.tensors import read_tensors, write_tensors
+from fedrec.config import Config, to_toml
+from fedrec.data.atomic import write_atomically, write_json
+from fedrec.errors import CheckpointError, FedrecError
+from server.optimizers import moments, restore_moments
+from server.progress import Progress, RoundReport
+from server.strategy import StageStrategy
+
+_STATE = "state"
+
+
+class RunFolder:
+    """Where a run writes; every file is written whole or not at all, or appended line by line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics = path / "metrics.jsonl"
+
+    def begin(self, config: Config) -> None:
+        """Make the folder and write the configuration; without resume, forget what was there."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        if not config.run.resume:
+            self.metrics.write_text("", encoding="utf-8")
+            for leftover in self.checkpoints.iterdir():
+                leftover.unlink()
+        text = to_toml(config).encode()
+        write_atomically(self.path / "config.toml", lambda stream: stream.write(text))
+
+    @contextmanager
+    def status(self) -> Iterator[None]:
+        """Keep `status.json` true: running, then finished, or failed and why."""
+        self._write_status("running", None)
+        try:
+            yield
+        except BaseException as error:
+            self._write_status("failed", str(error) or type(error).__name__)
+            raise
+        self._write_status("finished", None)
+
+    def append_round(self, report: RoundReport) -> None:
+        """Add a line to `metrics.jsonl`."""
+        with self.metrics.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(asdict(report)) + "\n")
+
+    def forget_rounds_after(self, stage: str, finished: set[str], round_number: int) -> None:
+        """Drop the lines of rounds that will be run again."""
+        if not self.metrics.exists():
+            return
+        kept = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that a kill cut short
+            known = entry["stage"] in finished
+            if known or (entry["stage"] == stage and entry["round"] <= round_number):
+                kept.append(line)
+        text = "".join(kept).encode()
+        write_atomically(self.metrics, lambda stream: stream.write(text))
+
+    def save_state(self, strategy: StageStrategy) -> None:
+        """Everything that the stage needs to go on after this round, in one file."""
+        arrays: dict[str, Any] = {f"moment/{k}": v for k, v in moments(strategy).items()}
+        arrays |= {f"now/{name}": value for name, value in strategy.arrays.items()}
+        arrays |= {f"best/{name}": value for name, value in strategy.best_arrays.items()}
+        name = f"{_STATE}-{strategy.progress.round % 2}.safetensors"
+        write_tensors(self.checkpoints / name, arrays)
+        about = {
+            "stage": strategy.stage.name,
+            "frozen": strategy.frozen_fingerprint,
+            "tensors": name,
+            "progress": asdict(strategy.progress),
+        }
+        write_json(self.checkpoints / f"{_STATE}.json", about)
+
+    def load_state(self, strategy: StageStrategy) -> bool:
+        """Bring a stage to where its last state was saved. False where there is none of it.
+
+        Raises CheckpointError where the state is damaged or of other frozen groups.
+        """
+        about = self._read_json(self.checkpoints / f"{_STATE}.json")
+        if about is None or about["stage"] != strategy.stage.name:
+            return False
+        if about["frozen"] != strategy.frozen_fingerprint:
+            raise CheckpointError(
+                f"{self.checkpoints}: the saved state of stage {strategy.stage.name!r} was trained "
+                "on other frozen groups than those of its parent checkpoint"
+            )
+        tensors = read_tensors(self.checkpoints / about["tensors"])
+
+        def part(prefix: str) -> dict[str, Any]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        strategy.resume(Progress(**about["progress"]), part("now/"), part("best/"))
+        restore_moments(strategy, part("moment/"))
+        return True
+
+    def stage_results(self) -> dict[str, Any]:
+        """Results of the stages that have ended, from `results.json`."""
+        content = self._read_json(self.path / "results.json") or {}
+        return dict(content.get("stages", {}))
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write `results.json`."""
+        write_json(self.path / "results.json", results)
+
+    def _read_json(self, path: Path) -> dict[str, Any] | None:
+        if not path.exists():
+            return None
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise FedrecError(f"{path} is damaged: {error}") from error
+
+    def _write_status(self, state: str, error: str | None) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "status.json", {"state": state, "error": error, "pid": os.getpid()})

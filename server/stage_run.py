@@ -1,0 +1,155 @@
+"""One stage from its parent's checkpoint to its own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from flwr.serverapp import Grid
+
+from fedrec.checkpoints import check_parent, group_fingerprints, load_checkpoint, save_checkpoint
+from fedrec.checkpoints.tensors import Arrays, by_group, model_arrays
+from fedrec.config import Config, to_flat
+from fedrec.errors import FedrecError
+from fedrec.model.build import build_model
+from fedrec.stages import Stage, stage_groups
+from server.federation import Federation
+from server.optimizers import build_strategy
+from server.progress import RoundReport, StageOver
+from server.run_folder import RunFolder
+from server.strategy import StageStrategy
+from server.transport import to_record
+
+LOG = logging.getLogger(__name__)
+
+
+class StageRunner:
+    """Runs stages one after the other; `results` holds what `results.json` says of each."""
+
+    def __init__(
+        self, grid: Grid, config: Config, federation: Federation, folder: RunFolder
+    ) -> None:
+        self.grid, self.config, self.federation, self.folder = grid, config, federation, folder
+        first = federation.nodes[0]
+        self.catalogue, self.num_items = first.catalogue, first.num_items
+        self.feature_dims = dict(first.feature_dims)
+        model = build_model(
+            config.model,
+            num_items=self.num_items,
+            feature_dims=self.feature_dims,
+            seed=config.run.seed,
+        )
+        self.initial = model_arrays(model)
+        self.results: dict[str, Any] = folder.stage_results() if config.run.resume else {}
+
+    def run(self, stage: Stage) -> None:
+        """Train, restore the best round, test once, save the checkpoint.
+
+        A stage that has ended before a resume is left as it is. A stage of 0 rounds is skipped,
+        and with it those that need it. Raises CheckpointError for an unfit parent.
+        """
+        if stage.name in self.results or not getattr(self.config.stages, stage.name).rounds:
+            return
+        start, parent = self._starting_point(stage)
+        if start is None:
+            LOG.warning("stage %s is left out: its parent stage has no rounds", stage.name)
+            return
+        strategy = self._strategy(stage, start)
+        resumed = self.config.run.resume and self.folder.load_state(strategy)
+        self.folder.forget_rounds_after(
+            stage.name, set(self.results), strategy.progress.round if resumed else 0
+        )
+        began = time.monotonic() - strategy.progress.seconds
+        self._train(strategy)
+        strategy.arrays = strategy.best_arrays
+        test = self._test(strategy)
+        save_checkpoint(
+            self.folder.checkpoints,
+            {**strategy.frozen, **strategy.best_arrays},
+            stage=stage.name,
+            round=strategy.progress.best_round,
+            trained=list(by_group(strategy.best_arrays)),
+            initial=group_fingerprints(self.initial),
+            catalogue=self.catalogue,
+            num_items=self.num_items,
+            feature_dims=self.feature_dims,
+            config=to_flat(self.config),
+            metrics=strategy.progress.best_metrics,
+            parent=parent,
+        )
+        self._note_results(strategy, test, time.monotonic() - began)
+
+    def _starting_point(self, stage: Stage) -> tuple[Arrays | None, str | None]:
+        """All groups as the stage begins with them, and the parent's fingerprint."""
+        if stage.parent is None:
+            return self.initial, None
+        if not getattr(self.config.stages, stage.parent).rounds:
+            return None, None
+        parent = load_checkpoint(self.folder.checkpoints / f"{stage.parent}.safetensors")
+        shape = {k: v for k, v in to_flat(self.config).items() if k.startswith("model.")}
+        check_parent(parent, stage, self.initial, catalogue=self.catalogue, model_config=shape)
+        return parent.arrays, parent.manifest.fingerprint
+
+    def _strategy(self, stage: Stage, start: Arrays) -> StageStrategy:
+        trained = stage_groups(stage, by_group(start))
+        parts = by_group(start)
+        strategy = build_strategy(self.config.federation)
+        strategy.prepare(
+            config=self.config,
+            stage=stage,
+            federation=self.federation,
+            arrays={name: value for group in trained for name, value in parts[group].items()},
+            frozen={
+                name: value
+                for group, part in parts.items()
+                if group not in trained
+                for name, value in part.items()
+            },
+            on_round=self._on_round,
+        )
+        return strategy
+
+    def _on_round(self, strategy: StageStrategy, report: RoundReport) -> None:
+        self.folder.append_round(report)
+        if report.validation is not None:
+            self.folder.save_state(strategy)
+
+    def _train(self, strategy: StageStrategy) -> None:
+        left = strategy.stage_config.rounds - strategy.progress.round
+        patience = strategy.stage_config.patience
+        if left <= 0 or (patience and strategy.progress.stale_evaluations >= patience):
+            return
+        try:
+            strategy.start(
+                self.grid,
+                to_record(strategy.arrays),
+                num_rounds=left,
+                timeout=self.config.federation.round_timeout_s,
+            )
+        except StageOver as reason:
+            LOG.info("stage %s ends early: %s", strategy.stage.name, reason)
+
+    def _test(self, strategy: StageStrategy) -> dict[str, dict[str, float]]:
+        replies = self.grid.send_and_receive(
+            strategy.evaluation_messages("test"), timeout=self.config.federation.round_timeout_s
+        )
+        metrics = strategy.evaluation_metrics(replies, "test")
+        if metrics is None:
+            raise FedrecError(f"stage {strategy.stage.name}: no node answered the test")
+        return metrics
+
+    def _note_results(
+        self, strategy: StageStrategy, test: dict[str, dict[str, float]], seconds: float
+    ) -> None:
+        progress = strategy.progress
+        self.results[strategy.stage.name] = {
+            "rounds": progress.round,
+            "best_round": progress.best_round,
+            "seconds": round(seconds, 3),
+            "bytes_up": progress.bytes_up,
+            "bytes_down": progress.bytes_down,
+            "validation": progress.best_metrics,
+            "test": test,
+        }
+        self.folder.write_results({"stages": self.results})
