@@ -1,11 +1,15 @@
 """The Flower ClientApp: messages in, calls of the library, sums out.
 
-What leaves a node: weighted sums of updates, counts, sums of losses and of rank statistics.
+What leaves a node: weighted sums of updates, counts, sums of losses and of rank statistics, and how
+long it took. Where something fails: the error's type, for its text could name users or items.
 """
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -17,6 +21,7 @@ from fedrec.checkpoints.tensors import put_arrays
 from fedrec.errors import FedrecError
 from fedrec.model.feddmmr import FedDMMR
 
+LOG = logging.getLogger(__name__)
 app = ClientApp()
 
 
@@ -44,21 +49,24 @@ def train(message: Message, context: Context) -> Message:
     node = load_node(context)
     model = _model(message, context)
     asked = message.content.config_records[wire.CONFIG]
-    update = node.train(
-        model,
-        node.task(str(asked[wire.STAGE])),
-        int(cast(int, asked[wire.ROUND])),
-        cast(list[int], asked[wire.MEMBERS]),
-    )
+    with _discretion("training"):
+        update = node.train(
+            model,
+            node.task(str(asked[wire.STAGE])),
+            int(cast(int, asked[wire.ROUND])),
+            cast(list[int], asked[wire.MEMBERS]),
+        )
     arrays = {name: Array(total.cpu().numpy()) for name, total in update.update_sum.items()}
-    metrics = {
-        wire.WEIGHT: update.weight_sum,
-        wire.LOSS: update.loss_sum,
-        wire.USERS: update.users,
-        wire.SECONDS: time.monotonic() - began,
-    }
-    content = {wire.ARRAYS: ArrayRecord(arrays), wire.METRICS: MetricRecord(metrics)}
-    return Message(content=RecordDict(content), reply_to=message)
+    metrics = MetricRecord(
+        {
+            wire.WEIGHT: update.weight_sum,
+            wire.LOSS: update.loss_sum,
+            wire.USERS: update.users,
+            wire.SECONDS: time.monotonic() - began,
+        }
+    )
+    content = RecordDict({wire.ARRAYS: ArrayRecord(arrays), wire.METRICS: metrics})
+    return Message(content=content, reply_to=message)
 
 
 @app.evaluate()
@@ -68,8 +76,9 @@ def evaluate(message: Message, context: Context) -> Message:
     model = _model(message, context)
     asked = message.content.config_records[wire.CONFIG]
     active = node.task(str(asked[wire.STAGE])).stage.active
-    sums = node.evaluate(model, active, str(asked[wire.SPLIT]))
-    content = RecordDict({wire.METRICS: MetricRecord(dict(sums))})
+    with _discretion("evaluation"):
+        sums = node.evaluate(model, active, str(asked[wire.SPLIT]))
+    content = RecordDict({wire.METRICS: MetricRecord({**sums})})
     return Message(content=content, reply_to=message)
 
 
@@ -83,6 +92,18 @@ def _model(message: Message, context: Context) -> FedDMMR:
     if held.get(wire.FROZEN_FINGERPRINT) != wanted:
         raise FedrecError("this node does not hold the frozen groups of the stage; send them again")
     model = load_model(context)
-    for record in (context.state.array_records[wire.FROZEN], message.content[wire.ARRAYS]):
+    sent = message.content.array_records[wire.ARRAYS]
+    for record in (context.state.array_records[wire.FROZEN], sent):
         put_arrays(model, {name: array.numpy() for name, array in record.items()})
     return model
+
+
+@contextmanager
+def _discretion(what: str) -> Iterator[None]:
+    """Keep the text of an error on the node, in its log: Flower would send it to the server."""
+    try:
+        yield
+    except Exception as error:
+        LOG.exception("%s failed", what)
+        reason = f"{what} failed on this node with {type(error).__name__}; its log says more"
+        raise FedrecError(reason) from None

@@ -16,7 +16,7 @@ def client_command(
     partition: Annotated[
         str | None,
         typer.Option(
-            metavar="I/N", help="Hold part I (0 to N-1) of N of the folder's users [all of them]."
+            metavar="I/N", help="Hold part I (0 to N-1) of N of the folder's users, not all."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Device to train on, such as cpu or cuda.")] = "cpu",

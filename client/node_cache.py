@@ -36,10 +36,16 @@ def load_model(context: Context) -> FedDMMR:
 
 
 def _described(context: Context) -> tuple[str, Settings]:
-    config = from_flat(dict(context.run_config))  # type: ignore[arg-type]
-    folder = str(context.node_config.get("data", config.run.data))
-    device = str(context.node_config.get("device", config.run.device))
-    return folder, tuple({**to_flat(config), "run.device": device}.items())
+    settings = _settings(tuple(context.run_config.items()))
+    folder = str(context.node_config.get("data", settings["run.data"]))
+    device = str(context.node_config.get("device", settings["run.device"]))
+    return folder, tuple({**settings, "run.device": device}.items())
+
+
+@lru_cache(maxsize=4)
+def _settings(given: Settings) -> dict[str, Scalar]:
+    """All settings, checked: the given ones and the defaults of the others."""
+    return to_flat(from_flat(dict(given)))
 
 
 @lru_cache(maxsize=4096)

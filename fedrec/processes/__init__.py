@@ -1,0 +1,19 @@
+"""Starting other programs so that every one of them is found and stopped again."""
+
+from fedrec.processes.environment import flower_environment, flower_program
+from fedrec.processes.log_text import last_lines, without_colours
+from fedrec.processes.ports import free_port, is_healthy, is_loopback, require_free_port
+from fedrec.processes.scope import Processes, process_scope
+
+__all__ = [
+    "Processes",
+    "flower_environment",
+    "flower_program",
+    "free_port",
+    "is_healthy",
+    "is_loopback",
+    "last_lines",
+    "process_scope",
+    "require_free_port",
+    "without_colours",
+]

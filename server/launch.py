@@ -1,0 +1,113 @@
+"""Runs a federation to its end on this machine, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from fedrec.processes import Processes, flower_environment, free_port, process_scope
+from fedrec.report import Live, MetricsFile
+from server.launch_folder import METRICS, STATUS
+from server.launch_status import StatusFile
+from server.launch_superlink import SuperLink, start_superlink
+
+if TYPE_CHECKING:
+    from server.launch_control import Simulation
+    from server.launch_watch import Outcome
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One run to launch.
+
+    write_app: writes the Flower app into the folder that it is given. out: the run's folder; log:
+    its open Flower log. simulated_nodes: how many nodes to simulate, None = real clients connect
+    to `host`:`port`. port: None = any free one. threads: per process, 0 = cores by workers.
+    """
+
+    write_app: Callable[[Path], Path]
+    out: Path
+    log: IO[bytes]
+    simulated_nodes: int | None
+    host: str = LOOPBACK
+    port: int | None = None
+    threads: int = 0
+
+
+def launch(request: Launch, live: Live) -> Outcome:
+    """Start a SuperLink, submit the run and follow it; everything has stopped on return.
+
+    Raises FedrecError when the run cannot be started.
+    """
+    status = StatusFile(request.out / STATUS)
+    metrics = MetricsFile(request.out / METRICS)
+    with process_scope() as processes, live:
+        superlink = _superlink(request, processes)
+        app = request.write_app(processes.folder / "app")
+        return _submit_and_follow(request, superlink, app, metrics, status, live)
+
+
+def _superlink(request: Launch, processes: Processes) -> SuperLink:
+    return start_superlink(
+        processes,
+        host=request.host,
+        port=request.port or free_port(),
+        simulation=request.simulated_nodes is not None,
+        environment=_environment(request, processes.folder),
+        log=request.log,
+    )
+
+
+def _submit_and_follow(
+    request: Launch,
+    superlink: SuperLink,
+    app: Path,
+    metrics: MetricsFile,
+    status: StatusFile,
+    live: Live,
+) -> Outcome:
+    # Flower's modules take half a second to import, which the SuperLink needs to start anyway.
+    from server.launch_control import Control
+    from server.launch_watch import follow
+
+    control = Control(superlink.address)
+    superlink.wait_until_ready()
+    run_id = control.submit(app, _simulation(request.simulated_nodes))
+    return follow(
+        run_id,
+        control=control,
+        superlink=superlink,
+        metrics=metrics,
+        status=status,
+        log=request.log,
+        show=live.show,
+    )
+
+
+def _simulation(nodes: int | None) -> Simulation | None:
+    from server.launch_control import Simulation
+
+    return None if nodes is None else Simulation(nodes=nodes, workers=workers(nodes))
+
+
+def _environment(request: Launch, folder: Path) -> Mapping[str, str]:
+    count = 1 if request.simulated_nodes is None else workers(request.simulated_nodes)
+    return flower_environment(folder, threads=request.threads or max(1, cores() // count))
+
+
+def workers(nodes: int) -> int:
+    """Processes that serve the simulated nodes: one a core, no more than nodes."""
+    return min(nodes, cores())
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1

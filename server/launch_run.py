@@ -1,0 +1,91 @@
+"""One run from its settings to its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import typer
+from rich.console import Console
+
+from fedrec.config import Config
+from fedrec.processes import last_lines, require_free_port
+from fedrec.report import Live, print_results
+from server.launch import LOOPBACK, Launch, launch
+from server.launch_app import write_app
+from server.launch_config import read_config
+from server.launch_folder import CONFIG, LOG, run_folder
+
+Address = tuple[str, int]
+
+
+def run_federation(
+    settings: Sequence[str], *, resume: bool, force: bool, deployment: Address | None
+) -> None:
+    """Launch what the settings ask for and report it.
+
+    deployment: where real clients connect; None = simulate them. Raises FedrecError for anything
+    wrong with the settings before anything is started, typer.Exit(1) when the run fails.
+    """
+    config = read_config(settings, resume=resume)
+    _check_data(config)
+    if deployment is not None:
+        require_free_port(*deployment)
+    console = Console()
+    out = Path(config.run.out)
+    with run_folder(config, force=force) as log, _hint_when_interrupted(out):
+        start = log.tell()
+        outcome = launch(_request(config, log, deployment), _live(config, console, deployment))
+    if outcome.error is not None:
+        _report_failure(outcome.error, out / LOG, start)
+        raise typer.Exit(1)
+    print_results(out, console)
+
+
+def _request(config: Config, log: IO[bytes], deployment: Address | None) -> Launch:
+    host, port = deployment or (LOOPBACK, None)
+    return Launch(
+        write_app=partial(write_app, config=config),
+        out=Path(config.run.out),
+        log=log,
+        simulated_nodes=config.federation.nodes if deployment is None else None,
+        host=host,
+        port=port,
+        threads=config.run.threads,
+    )
+
+
+def _live(config: Config, console: Console, deployment: Address | None) -> Live:
+    nodes = config.federation.nodes
+    if deployment is None:
+        return Live(console, f"starting a simulation of {nodes} nodes")
+    host, port = deployment
+    start = f"fedrec client --data DIR --server {host}:{port}"
+    return Live(console, f"waiting for {nodes} clients; start each with: {start}")
+
+
+@contextmanager
+def _hint_when_interrupted(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (out / CONFIG).exists():
+            typer.echo(f"stopped; go on with --resume out={out}", err=True)
+        raise
+
+
+def _check_data(config: Config) -> None:
+    from fedrec.data import PreparedData
+
+    PreparedData.load(config.run.data)
+
+
+def _report_failure(error: str, log: Path, start: int) -> None:
+    """The reason on one line, the end of this run's part of the log, and where the rest is."""
+    typer.secho(f"the run failed: {error}", fg=typer.colors.RED, err=True)
+    for line in last_lines(log, start):
+        typer.echo(f"  {line}", err=True)
+    typer.echo(f"The whole log is {log}", err=True)

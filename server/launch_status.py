@@ -1,0 +1,41 @@
+"""What the server app says about itself in OUT/status.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppStatus:
+    """state: running, finished or failed; error: why it failed."""
+
+    state: str
+    error: str | None
+
+
+class StatusFile:
+    """Reads the status, ignoring what an earlier run left there before this object was made."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stale = self._version()
+
+    def read(self) -> AppStatus | None:
+        """The status of this run; None as long as its app has not written any."""
+        version = self._version()
+        if version is None or version == self._stale:
+            return None
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError):
+            return None  # it is being written
+        return AppStatus(state=str(content.get("state")), error=content.get("error"))
+
+    def _version(self) -> tuple[int, int] | None:
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino

@@ -1,0 +1,370 @@
+"""What a node answers, and that nothing else leaves it; how users are dealt makes no difference."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+
+from client.app import app
+from fedrec import wire
+from fedrec.checkpoints import Arrays, fingerprint, load_checkpoint
+from fedrec.checkpoints.tensors import by_group, model_arrays, put_arrays
+from fedrec.config import Config
+from fedrec.data import PreparedData
+from fedrec.evaluation.metrics import METRICS, metrics_from_sums, rank_sums
+from fedrec.evaluation.ranks import PROTOCOLS
+from fedrec.model.build import build_model
+from fedrec.model.feddmmr import FedDMMR
+from fedrec.stages import STAGES, stage_groups
+from fedrec.training.node import Node, load_modalities
+from server.transport import from_record, payload_bytes, to_record
+
+Configure = Callable[..., Config]
+Federate = Callable[..., Any]
+
+
+@pytest.fixture
+def model(small_config: Configure) -> FedDMMR:
+    """The untrained model of `small_config()`."""
+    config = small_config()
+    return build_model(
+        config.model,
+        num_items=24,
+        feature_dims={"visual": 6, "semantic": 5},
+        seed=config.run.seed,
+    )
+
+
+@pytest.fixture
+def node(
+    small_config: Configure, loopback: Callable[..., Any], model: FedDMMR
+) -> Callable[..., Message]:
+    """(kind, stage, asked) -> the reply of the one node that has all users, in round 1."""
+    (context,) = loopback(small_config(), 1).contexts.values()
+
+    def ask(kind: str, stage: str, **asked: Any) -> Message:
+        arrays, frozen = split(model_arrays(model), stage)
+        about = {
+            wire.STAGE: stage,
+            wire.ROUND: 1,
+            wire.FROZEN_FINGERPRINT: fingerprint(frozen),
+            **asked,
+        }
+        content = RecordDict({wire.CONFIG: ConfigRecord(about)})
+        content[wire.ARRAYS], content[wire.FROZEN] = to_record(arrays), to_record(frozen)
+        return app(Message(content, dst_node_id=context.node_id, message_type=kind), context)
+
+    return ask
+
+
+def split(arrays: Arrays, stage: str) -> tuple[Arrays, Arrays]:
+    """What a stage trains, and what it freezes."""
+    groups = by_group(arrays)
+    trained = stage_groups(STAGES[stage], groups)
+    return (
+        {n: v for g, part in groups.items() if g in trained for n, v in part.items()},
+        {n: v for g, part in groups.items() if g not in trained for n, v in part.items()},
+    )
+
+
+def whole_node(config: Config) -> Node:
+    data = PreparedData.load(config.run.data)
+    return Node(data, range(data.num_users), config, load_modalities(data, config))
+
+
+# ------------------------------------------------------------------------------ what leaves a node
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_training_reply_holds_sums_of_what_trains_and_four_numbers(
+    node: Callable[..., Message], model: FedDMMR, stage: str
+) -> None:
+    """What the server learns of a node in a round: one sum over its users per parameter, and how
+    much these weigh, lose and are, and how long it took. No user and no list of items.
+
+    It learns more from a small cohort: with one user in it, the sum is this user's update."""
+    reply = node("train", stage, members=[0, 3, 5])
+
+    assert set(reply.content) == {wire.ARRAYS, wire.METRICS}
+    arrays, metrics = reply.content[wire.ARRAYS], reply.content[wire.METRICS]
+    assert isinstance(arrays, ArrayRecord)
+    assert isinstance(metrics, MetricRecord)
+    assert set(metrics) == {wire.WEIGHT, wire.LOSS, wire.USERS, wire.SECONDS}
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    assert metrics[wire.USERS] == 3
+    trained, _ = split(model_arrays(model), stage)
+    assert {name: array.numpy().shape for name, array in arrays.items()} == {
+        name: value.shape for name, value in trained.items()
+    }
+    assert all(array.numpy().dtype == np.float32 for array in arrays.values())
+
+
+@pytest.mark.parametrize("members", [[4], [0, 3, 5]])
+def test_rows_of_the_item_update_are_those_the_users_touched_and_no_others(
+    node: Callable[..., Message], small_config: Configure, members: list[int]
+) -> None:
+    """What the rows of `item_embedding` reveal: a row is zero unless some user of the cohort met
+    the item in training, as an input, a target or a negative. So the server learns a superset of
+    the items of the cohort's training histories, blurred by the negatives (8 a user here) and by
+    whoever trains beside; with one user and few negatives it learns almost the history itself.
+    Hiding the rows needs dense noise or secure aggregation, which is not built yet. What is held
+    out for validation and test is in no row, unless drawn as a negative like any other item."""
+    reply = node("train", "backbone", members=members)
+    update = from_record(reply.content[wire.ARRAYS])["item_embedding.weight"]
+
+    local = whole_node(small_config())
+    batch = local._step(local.trainable[members], local.task("backbone"), 1, 0)  # the same draws
+    touched = set(np.flatnonzero(update.any(axis=1)).tolist())
+    named = {*batch.item_ids.flatten().tolist(), *batch.targets.flatten().tolist()}
+    negatives = set(batch.negatives.flatten().tolist())
+    histories = {
+        item for user in local.trainable[members] for item in local.data.train_items(user).tolist()
+    }
+    assert named - {0} == histories
+    assert touched == (histories | negatives) - {0}
+
+
+def test_updates_of_other_groups_are_of_no_items_size(node: Callable[..., Message]) -> None:
+    """Nothing but the item table has a row an item: no other array could list what was seen."""
+    rows = 24 + 1
+    for stage in ("alignment", "routing"):
+        arrays = from_record(node("train", stage, members=[0, 3]).content[wire.ARRAYS])
+        assert all(rows not in value.shape for value in arrays.values())
+
+
+@pytest.mark.parametrize("split_name", ["validation", "test"])
+def test_an_evaluation_reply_holds_sums_and_counts_by_known_keys(
+    node: Callable[..., Message], small_config: Configure, split_name: str
+) -> None:
+    reply = node("evaluate", "backbone", split=split_name)
+
+    assert set(reply.content) == {wire.METRICS}
+    metrics = reply.content[wire.METRICS]
+    prefixes = [f"{split_name}/{protocol}" for protocol in PROTOCOLS]
+    sums = {f"{prefix}/{metric}/sum" for prefix in prefixes for metric in METRICS}
+    counts = {f"{prefix}/users" for prefix in prefixes}
+    assert set(metrics) == sums | counts
+    assert all(isinstance(value, float) for value in metrics.values())
+    assert {metrics[count] for count in counts} == {12.0}
+
+
+def test_a_description_holds_counts_widths_and_a_fingerprint(
+    small_config: Configure, loopback: Callable[..., Any]
+) -> None:
+    config = small_config()
+    grid = loopback(config, 2)
+    asked = Message(RecordDict(), dst_node_id=999, message_type="query")
+
+    (reply,) = grid.send_and_receive([asked])
+
+    assert set(reply.content) == {wire.CONFIG}
+    assert dict(reply.content[wire.CONFIG]) == {
+        wire.PARTITION: 1,
+        wire.TRAINABLE: 7,
+        wire.ITEMS: 24,
+        wire.CATALOGUE: PreparedData.load(config.run.data).catalogue_fingerprint,
+        wire.FEATURE_DIM + "visual": 6,
+        wire.FEATURE_DIM + "semantic": 5,
+    }
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_an_error_leaves_without_its_text(
+    node: Callable[..., Message],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Flower sends the text of an exception to the server, and texts of ours name users."""
+
+    def fail(*args: object) -> None:
+        raise RuntimeError("scores of user 17 after item 4 are NaN")
+
+    monkeypatch.setattr(Node, kind, fail)
+
+    with pytest.raises(Exception, match="RuntimeError") as caught:
+        node(kind, "backbone", members=[0], split="test")
+
+    assert "17" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "scores of user 17" in caplog.text  # its owner may read it
+    assert caplog.records[-1].levelno == logging.ERROR
+
+
+def test_all_that_left_the_nodes_in_a_whole_run(
+    federate: Federate, small_config: Configure
+) -> None:
+    """Every reply of all three stages: no record beyond those above, and a size that depends on
+    what was asked and not on who answered."""
+    runner, grid = federate(small_config(), 3)
+    for stage in STAGES.values():
+        runner.run(stage)
+
+    allowed = {
+        "query": {wire.CONFIG},
+        "train": {wire.ARRAYS, wire.METRICS},
+        "evaluate": {wire.METRICS},
+    }
+    sizes: dict[tuple[str, ...], set[int]] = {}
+    for asked, reply in zip(grid.sent, grid.received, strict=True):
+        kind = reply.metadata.message_type
+        assert set(reply.content) == allowed[kind]
+        about = asked.content[wire.CONFIG]
+        question = (kind, about.get(wire.STAGE, ""), about.get(wire.SPLIT, ""))
+        sizes.setdefault(question, set()).add(payload_bytes([reply]))
+    assert len(sizes) == 1 + 3 + 3 * 2
+    assert all(len(found) == 1 for found in sizes.values()), sizes
+
+
+# ----------------------------------------------------------------------------- the frozen groups
+
+
+def test_frozen_groups_are_kept_between_messages(
+    federate: Federate, small_config: Configure
+) -> None:
+    runner, grid = federate(small_config(), 2)
+
+    runner.run(STAGES["backbone"])
+
+    carried = [m.metadata.dst_node_id for m in grid.sent if wire.FROZEN in m.content]
+    assert sorted(carried) == [999, 1000]
+    assert not any(reply.has_error() for reply in grid.received)
+
+
+def test_a_node_that_lost_its_state_says_so_and_is_sent_it_again(
+    federate: Federate, small_config: Configure
+) -> None:
+    changes = {"stages.backbone.rounds": 4, "evaluation.every": 4, "federation.min_replies": 0.5}
+    runner, grid = federate(small_config(changes), 2)
+
+    def lose_state(messages: list[Message]) -> None:
+        if messages and messages[0].content[wire.CONFIG].get(wire.ROUND) == 2:
+            grid.contexts[1000].state = RecordDict()
+
+    grid.before = lose_state
+    runner.run(STAGES["backbone"])
+
+    errors = [reply for reply in grid.received if reply.has_error()]
+    assert len(errors) == 1
+    assert "does not hold the frozen groups" in errors[0].error.reason
+    sent_again = [
+        m.content[wire.CONFIG][wire.ROUND]
+        for m in grid.sent
+        if wire.FROZEN in m.content and m.metadata.dst_node_id == 1000
+    ]
+    assert sent_again == [1, 3]
+
+
+def test_frozen_groups_of_another_stage_are_not_taken_for_those_of_this(
+    federate: Federate, small_config: Configure
+) -> None:
+    runner, grid = federate(small_config(), 1)
+    runner.run(STAGES["backbone"])
+    last = next(m for m in reversed(grid.sent) if m.metadata.message_type == "train")
+    last.content[wire.CONFIG][wire.FROZEN_FINGERPRINT] = "f" * 64
+
+    (reply,) = grid.send_and_receive([last])
+
+    assert reply.has_error()
+    assert "does not hold the frozen groups" in reply.error.reason
+
+
+def test_what_a_message_brings_is_what_is_trained(
+    federate: Federate, small_config: Configure
+) -> None:
+    """The process's model is shared by its nodes; nothing of the last message may shine through."""
+    runner, grid = federate(small_config(), 2)
+    runner.run(STAGES["backbone"])
+    first = [m for m in grid.sent if m.metadata.message_type == "train"][:2]
+
+    once = grid.send_and_receive(first)
+    grid.send_and_receive([m for m in grid.sent if m.metadata.message_type == "train"][2:4])
+    again = grid.send_and_receive(first)
+
+    for before, after in zip(once, again, strict=True):
+        for name, value in from_record(before.content[wire.ARRAYS]).items():
+            after_value = from_record(after.content[wire.ARRAYS])[name]
+            np.testing.assert_array_equal(value, after_value)
+
+
+# ------------------------------------------------------------------------- how users are dealt
+
+
+def final_model(federate: Federate, config: Config, nodes: int, *stages: str) -> Arrays:
+    runner, _ = federate(config, nodes)
+    for name in stages:
+        runner.run(STAGES[name])
+    return load_checkpoint(Path(config.run.out) / f"checkpoints/{stages[-1]}.safetensors").arrays
+
+
+@pytest.mark.parametrize(
+    ("users_per_round", "local_steps", "stages"),
+    [(0, 1, tuple(STAGES)), (6, 1, tuple(STAGES)), (6, 2, ("backbone",))],
+    ids=["everybody", "a cohort of 6", "two local steps"],
+)
+def test_one_node_of_many_users_equals_many_nodes_of_one(
+    federate: Federate,
+    small_config: Configure,
+    tmp_path: Path,
+    users_per_round: int,
+    local_steps: int,
+    stages: tuple[str, ...],
+) -> None:
+    """Two rounds of each stage with plain averaging: the order in which users are added up is all
+    that differs. Of the 14 nodes with one user each, one has a user who cannot train."""
+    models = []
+    for nodes in (1, 14):
+        config = small_config(
+            run={"out": str(tmp_path / str(nodes))},
+            federation={"users_per_round": users_per_round, "optimizer": "fedavg"},
+            training={"local_steps": local_steps},
+            evaluation={"every": 2},
+        )
+        models.append(final_model(federate, config, nodes, *stages))
+
+    for name, value in models[0].items():
+        np.testing.assert_allclose(models[1][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_adam_sees_the_same_updates_however_users_are_dealt(
+    federate: Federate, small_config: Configure, tmp_path: Path
+) -> None:
+    """Adam turns the last bits of updates that cancel to almost nothing into full steps; what the
+    users send up is the same, and so is what it becomes wherever the update is more than noise."""
+    models = []
+    for nodes in (1, 14):
+        config = small_config(
+            {"stages.backbone.rounds": 2, "evaluation.every": 2},
+            run={"out": str(tmp_path / str(nodes))},
+            federation={"tau": 1e-3},
+        )
+        models.append(final_model(federate, config, nodes, "backbone"))
+
+    for name, value in models[0].items():
+        np.testing.assert_allclose(models[1][name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("nodes", [1, 4])
+def test_validation_sums_over_nodes_equal_central_evaluation(
+    federate: Federate, small_config: Configure, model: FedDMMR, nodes: int
+) -> None:
+    config = small_config()
+    runner, _ = federate(config, nodes)
+    for stage in STAGES.values():
+        runner.run(stage)
+    local = whole_node(config)
+
+    for name, results in runner.results.items():
+        checkpoint = load_checkpoint(Path(config.run.out) / f"checkpoints/{name}.safetensors")
+        put_arrays(model, checkpoint.arrays)
+        for split_name in ("validation", "test"):
+            ranks = local.rank(model, STAGES[name].active, split_name)
+            central = metrics_from_sums(rank_sums(ranks), split_name)
+            for protocol in PROTOCOLS:
+                assert results[split_name][protocol] == pytest.approx(central[protocol], abs=1e-12)

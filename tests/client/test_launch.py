@@ -1,0 +1,100 @@
+"""A client's settings, and when it leaves."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flwr.common.config import parse_config_args
+
+from client import launch
+from client.launch import Client, parse_partition, wait_for_server
+from fedrec.errors import ConfigError, FedrecError
+from fedrec.processes import free_port
+
+
+@pytest.mark.parametrize("folder", ["/data/mine", "/my data/x", "/it's here", '/a "b" c', "/a\\b"])
+def test_flower_reads_the_node_config(folder: str) -> None:
+    client = Client(data=Path(folder), server="127.0.0.1:8000", partition="2/5")
+    assert parse_config_args([client.node_config()]) == {
+        "data": folder,
+        "device": "cpu",
+        "partition-id": 2,
+        "num-partitions": 5,
+    }
+
+
+def test_without_a_partition_a_node_has_all_users() -> None:
+    assert "partition" not in Client(data=Path("/d"), server="127.0.0.1:8000").node_config()
+
+
+def test_a_path_with_both_quotation_marks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="both kinds"):
+        Client(data=Path("/a'b\"c"), server="127.0.0.1:8000")
+
+
+@pytest.mark.parametrize("text", ["", "1", "4/4", "-1/4", "a/b", "1/4/2", "0/0"])
+def test_wrong_partitions(text: str) -> None:
+    with pytest.raises(ConfigError, match="must be I/N"):
+        parse_partition(text)
+
+
+def test_partitions() -> None:
+    assert parse_partition("0/1") == (0, 1)
+    assert parse_partition("3/4") == (3, 4)
+
+
+@pytest.mark.parametrize("server", ["10.0.0.7:8000", "example.org:8000", "127.0.0.1", "8000"])
+def test_only_servers_on_this_machine(server: str) -> None:
+    with pytest.raises(ConfigError, match="must be HOST:PORT"):
+        Client(data=Path("/d"), server=server)
+
+
+def test_a_server_that_never_appears_is_named() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(FedrecError, match=f"no server at {address}"):
+        wait_for_server(address, 0.1)
+
+
+@pytest.fixture
+def node() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def health(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """The answers to come; the last one is for ever."""
+    answers: list[bool] = []
+    monkeypatch.setattr(launch, "GONE_S", 0.3)
+    monkeypatch.setattr(launch, "POLL_S", 0.01)
+    monkeypatch.setattr(
+        launch, "is_healthy", lambda *_, **__: answers.pop(0) if len(answers) > 1 else answers[0]
+    )
+    return answers
+
+
+def test_a_client_leaves_when_its_server_is_gone(
+    node: subprocess.Popen[bytes], health: list[bool]
+) -> None:
+    health += [True, True, False]
+    assert launch._serve("127.0.0.1:8000", node) is None
+
+
+def test_a_server_that_was_out_of_reach_for_a_moment_is_not_gone(
+    node: subprocess.Popen[bytes], health: list[bool]
+) -> None:
+    health += [True] + 10 * [False] + [True] + [False]
+    assert launch._serve("127.0.0.1:8000", node) is None
+    assert health == [False]
+
+
+def test_a_supernode_that_ends_first_is_an_error(
+    node: subprocess.Popen[bytes], health: list[bool]
+) -> None:
+    health += [True]
+    node.kill()
+    assert launch._serve("127.0.0.1:8000", node) == -9
