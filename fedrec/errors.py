@@ -1,4 +1,4 @@
-"""The errors that somebody catches. Their messages name the place, the value and what was expected."""
+"""The errors that somebody catches. Messages name the place, the value and what was expected."""
 
 
 class FedrecError(Exception):

@@ -23,7 +23,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run a federation to its end. All settings come with the run-config."""
     logging.getLogger("flwr").setLevel(logging.WARNING)
-    config = from_flat(dict(context.run_config))  # type: ignore[arg-type]
+    config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     with folder.status():
         folder.begin(config)

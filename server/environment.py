@@ -17,16 +17,23 @@ def describe_environment(config: Config) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": _cores(),
         "versions": {name: version(name) for name in packages},
         "config": to_flat(config),
     }
 
 
+def _cores() -> int | None:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+            names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
     except OSError:
         names = []
-    return names[0] if names else platform.processor()
+    return names[0].strip() if names else platform.processor()

@@ -59,7 +59,9 @@ class Federation:
             start = end
 
 
-def gather_federation(grid: Grid, *, nodes: int, timeout_s: float, reply_timeout_s: float) -> Federation:
+def gather_federation(
+    grid: Grid, *, nodes: int, timeout_s: float, reply_timeout_s: float
+) -> Federation:
     """Wait for `nodes` nodes, ask each what it has, and check that they fit together.
 
     Raises FedrecError when fewer register in time, one does not answer, or two differ in catalogue.
@@ -78,9 +80,10 @@ def gather_federation(grid: Grid, *, nodes: int, timeout_s: float, reply_timeout
     if failed or len(replies) < len(asked):
         reason = failed[0].error.reason if failed else f"no answer in {reply_timeout_s:g} s"
         raise FedrecError(
-            f"{len(asked) - len(replies) + len(failed)} of {len(asked)} nodes are not ready: {reason}"
+            f"{len(asked) - len(replies) + len(failed)} of {len(asked)} nodes are not ready: "
+            f"{reason}"
         )
-    infos = sorted((_info(reply) for reply in replies), key=lambda info: info.partition)
+    infos = sorted(map(_info, replies), key=lambda info: (info.partition, info.node_id))
     _check_alike(infos)
     federation = Federation(tuple(infos))
     if federation.population == 0:

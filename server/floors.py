@@ -1,4 +1,4 @@
-"""What a run is compared with, where its data lie on this machine: baselines, and stage on stage."""
+"""What a run is compared with, where its data are on this machine: baselines, stage on stage."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ _METRIC = ("full", "ndcg@10")
 def measure_floors(config: Config, folder: RunFolder) -> dict[str, Any]:
     """`baselines` and `comparisons` of `results.json`.
 
-    Empty where the run's data folder is not on this machine, as in a deployment. Stages are
-    compared on validation alone: the test split has been looked at once, and that was it.
+    Empty where the run's data folder is not on this machine or is not the nodes', as in a
+    deployment. Stages are compared on validation alone: the test split has been looked at once,
+    and that was it.
     """
     if not config.run.baselines or not Path(config.run.data).is_dir():
         return {}
     data = PreparedData.load(config.run.data)
-    baselines = evaluate_baselines(data, seed=config.evaluation.seed)
     paths = {name: folder.checkpoints / f"{name}.safetensors" for name in STAGES}
-    ranks = {
-        name: rank_checkpoint(load_checkpoint(path), data, "validation")
-        for name, path in paths.items()
-        if path.exists()
-    }
+    held = {name: load_checkpoint(path) for name, path in paths.items() if path.exists()}
+    if any(one.manifest.catalogue != data.catalogue_fingerprint for one in held.values()):
+        LOG.warning("%s has another catalogue than the nodes: nothing to compare with", data.path)
+        return {}
+    baselines = evaluate_baselines(data, seed=config.evaluation.seed)
+    ranks = {name: rank_checkpoint(one, data, "validation") for name, one in held.items()}
     return {"baselines": baselines, "comparisons": _comparisons(ranks, config.evaluation.seed)}
 
 

@@ -10,15 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fedrec.checkpoints.tensors import read_tensors, write_tensors
+from fedrec.checkpoints.tensors import fingerprint, read_tensors, write_tensors
 from fedrec.config import Config, to_toml
 from fedrec.data.atomic import write_atomically, write_json
 from fedrec.errors import CheckpointError, FedrecError
 from server.optimizers import moments, restore_moments
 from server.progress import Progress, RoundReport
 from server.strategy import StageStrategy
-
-_STATE = "state"
 
 
 class RunFolder:
@@ -28,14 +26,17 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
+        self._results = path / "results.json"
+        self._state = self.checkpoints / "state.json"
 
     def begin(self, config: Config) -> None:
         """Make the folder and write the configuration; without resume, forget what was there."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         if not config.run.resume:
             self.metrics.write_text("", encoding="utf-8")
-            for leftover in self.checkpoints.iterdir():
-                leftover.unlink()
+            self._results.unlink(missing_ok=True)
+        for leftover in self.checkpoints.glob("*" if not config.run.resume else ".*.part-*"):
+            leftover.unlink()
         text = to_toml(config).encode()
         write_atomically(self.path / "config.toml", lambda stream: stream.write(text))
 
@@ -51,79 +52,100 @@ class RunFolder:
         self._write_status("finished", None)
 
     def append_round(self, report: RoundReport) -> None:
-        """Add a line to `metrics.jsonl`."""
+        """Add a line to `metrics.jsonl`; it is on disk before a state that counts its round."""
         with self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(report)) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def forget_rounds_after(self, stage: str, finished: set[str], round_number: int) -> None:
         """Drop the lines of rounds that will be run again."""
         if not self.metrics.exists():
             return
         kept = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue  # the line that a kill cut short
             known = entry["stage"] in finished
             if known or (entry["stage"] == stage and entry["round"] <= round_number):
-                kept.append(line)
+                kept.append(line + "\n")
         text = "".join(kept).encode()
         write_atomically(self.metrics, lambda stream: stream.write(text))
 
     def save_state(self, strategy: StageStrategy) -> None:
-        """Everything that the stage needs to go on after this round, in one file."""
+        """Everything that the stage needs to go on after this round.
+
+        The arrays have a file of their own name; it counts once `state.json` names it.
+        """
         arrays: dict[str, Any] = {f"moment/{k}": v for k, v in moments(strategy).items()}
         arrays |= {f"now/{name}": value for name, value in strategy.arrays.items()}
         arrays |= {f"best/{name}": value for name, value in strategy.best_arrays.items()}
-        name = f"{_STATE}-{strategy.progress.round % 2}.safetensors"
+        name = f"state-{strategy.stage.name}-{strategy.progress.round}.safetensors"
         write_tensors(self.checkpoints / name, arrays)
         about = {
             "stage": strategy.stage.name,
             "frozen": strategy.frozen_fingerprint,
             "tensors": name,
+            "fingerprint": fingerprint(arrays),
             "progress": asdict(strategy.progress),
         }
-        write_json(self.checkpoints / f"{_STATE}.json", about)
+        write_json(self._state, about)
+        for former in self.checkpoints.glob("state-*.safetensors"):
+            if former.name != name:
+                former.unlink()
 
     def load_state(self, strategy: StageStrategy) -> bool:
         """Bring a stage to where its last state was saved. False where there is none of it.
 
-        Raises CheckpointError where the state is damaged or of other frozen groups.
+        Raises FedrecError where the state is damaged or of other frozen groups.
         """
-        about = self._read_json(self.checkpoints / f"{_STATE}.json")
-        if about is None or about["stage"] != strategy.stage.name:
+        about = self._read_json(self._state)
+        if about is None or about.get("stage") != strategy.stage.name:
             return False
-        if about["frozen"] != strategy.frozen_fingerprint:
+        if about.get("frozen") != strategy.frozen_fingerprint:
             raise CheckpointError(
                 f"{self.checkpoints}: the saved state of stage {strategy.stage.name!r} was trained "
                 "on other frozen groups than those of its parent checkpoint"
             )
-        tensors = read_tensors(self.checkpoints / about["tensors"])
+        try:
+            self._restore(strategy, about)
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
+        return True
+
+    def _restore(self, strategy: StageStrategy, about: Mapping[str, Any]) -> None:
+        path = self.checkpoints / about["tensors"]
+        tensors: dict[str, Any] = read_tensors(path)
+        if fingerprint(tensors) != about["fingerprint"]:
+            raise CheckpointError(f"{path} does not hold what {self._state} was written for")
 
         def part(prefix: str) -> dict[str, Any]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         strategy.resume(Progress(**about["progress"]), part("now/"), part("best/"))
         restore_moments(strategy, part("moment/"))
-        return True
 
     def stage_results(self) -> dict[str, Any]:
         """Results of the stages that have ended, from `results.json`."""
-        content = self._read_json(self.path / "results.json") or {}
+        content = self._read_json(self._results) or {}
         return dict(content.get("stages", {}))
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write `results.json`."""
-        write_json(self.path / "results.json", results)
+        write_json(self._results, results)
 
     def _read_json(self, path: Path) -> dict[str, Any] | None:
         if not path.exists():
             return None
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise FedrecError(f"{path} is damaged: {error}") from error
+        if not isinstance(content, dict):
+            raise FedrecError(f"{path} is damaged: it holds a {type(content).__name__}")
+        return content
 
     def _write_status(self, state: str, error: str | None) -> None:
         self.path.mkdir(parents=True, exist_ok=True)

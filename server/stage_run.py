@@ -89,7 +89,8 @@ class StageRunner:
         parent = load_checkpoint(self.folder.checkpoints / f"{stage.parent}.safetensors")
         shape = {k: v for k, v in to_flat(self.config).items() if k.startswith("model.")}
         check_parent(parent, stage, self.initial, catalogue=self.catalogue, model_config=shape)
-        return parent.arrays, parent.manifest.fingerprint
+        # in the order of the model: that of a file differs from one reading to the next
+        return {name: parent.arrays[name] for name in self.initial}, parent.manifest.fingerprint
 
     def _strategy(self, stage: Stage, start: Arrays) -> StageStrategy:
         trained = stage_groups(stage, by_group(start))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 
 from fedrec import wire
 from fedrec.checkpoints import Arrays, fingerprint
-from fedrec.checkpoints.tensors import by_group
 from fedrec.config import Config
 from fedrec.errors import FedrecError
 from fedrec.evaluation.metrics import add_sums, metrics_from_sums
@@ -24,7 +24,7 @@ from fedrec.stages import Stage
 from fedrec.training.schedule import learning_rate
 from server.federation import Federation, NodeInfo
 from server.progress import Metrics, Progress, RoundReport, StageOver
-from server.refusal import evaluation_refusal, refusal
+from server.refusal import Refused, Update, read_rank_sums, read_update
 from server.transport import from_record, payload_bytes, to_record
 
 LOG = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class StageStrategy(FedAvg):
         self.config, self.stage, self.federation = config, stage, federation
         self.stage_config = getattr(config.stages, stage.name)
         self.arrays, self.best_arrays, self.frozen = arrays, arrays, frozen
-        self.frozen_fingerprint = fingerprint(frozen)
+        self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
         self.on_round, self.progress, self.first_round = on_round, Progress(), 0
         self.report = RoundReport(stage.name, 0, self.stage_config.rounds)
         self._provisioned: set[int] = set()
@@ -75,73 +75,67 @@ class StageStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask every node that has users in the round's cohort to train them."""
-        # The optimiser is shown updates as models beside a model of zeros: exact, as the mean of
-        # zeros is zero, while a mean of models differs from the model in its last bits.
+        # The optimiser steps from zeros, so that what it returns is its step alone: a model that
+        # an update is added to and taken from again does not keep the update's last bits.
         origin = to_record({name: np.zeros(a.shape) for name, a in self.arrays.items()})
         super().configure_train(server_round, origin, config, grid)  # notes the current arrays
         number = self.first_round + server_round
         self._started = time.monotonic()
         self.report = RoundReport(self.stage.name, number, self.stage_config.rounds)
         size = self.config.federation.users_per_round
-        cohort = list(
-            self.federation.cohort(self.config.run.seed, self.stage.name, number, size)
-        )
+        cohort = list(self.federation.cohort(self.config.run.seed, self.stage.name, number, size))
         self._members = {node.node_id: members for node, members in cohort}
-        messages = [
-            self._message(MessageType.TRAIN, node, number, {wire.MEMBERS: members})
-            for node, members in cohort
-        ]
-        return self._sent(messages)
+        return self._messages(
+            MessageType.TRAIN, number, [(node, {wire.MEMBERS: members}) for node, members in cohort]
+        )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Average the updates that are fit, let the optimiser step, scale its step by group."""
-        replies = self._received(replies, self._members)
-        accepted = [reply for reply in replies if self._accept(reply)]
-        if len(accepted) < max(1, self.config.federation.min_replies * len(self._members)):
-            self._round_failed(len(accepted))
+        updates = self._accepted(self._received(replies, self._members))
+        if len(updates) < max(1, self.config.federation.min_replies * len(self._members)):
+            self._round_failed(len(updates))
             return None, None
         self.progress.failed_rounds = 0
-        self._note_training(accepted)
-        means = [self._mean_update(reply) for reply in accepted]
-        stepped, _ = super().aggregate_train(self.first_round + server_round, means)
+        mean = _weighted_mean(updates)
+        self._note_training(updates, mean)
+        stepped, _ = super().aggregate_train(
+            self.first_round + server_round, [self._one_reply(mean)]
+        )
         if stepped is None:
             raise FedrecError(f"round {self.report.round}: the optimiser returned nothing")
         self.arrays = self._scaled(from_record(stepped))
         return to_record(self.arrays), None
 
-    def _accept(self, reply: Message) -> bool:
-        federation = self.config.federation
-        node = reply.metadata.src_node_id
-        reason = refusal(
-            reply,
-            self.arrays,
-            max_norm=federation.max_update_norm,
-            max_weight=federation.max_weight * len(self._members.get(node, ())),
-        )
-        if reason is not None:
-            self._refuse(node, reason)
-        return reason is None
+    def _accepted(self, replies: Iterable[Message]) -> list[Update]:
+        federation, updates = self.config.federation, []
+        for reply in replies:
+            node = reply.metadata.src_node_id
+            weight = federation.max_weight * len(self._members.get(node, ()))
+            try:
+                updates.append(
+                    read_update(
+                        reply,
+                        self.arrays,
+                        max_norm=federation.max_update_norm,
+                        max_weight=weight,
+                    )
+                )
+            except Refused as reason:
+                self._refuse(node, reason)
+        return updates
 
-    def _refuse(self, node: int, reason: str) -> None:
+    def _refuse(self, node: int, reason: Refused) -> None:
         self.report.refused += 1
         self._provisioned.discard(node)
         self._warn(f"node {node} refused: {reason}")
 
-    def _mean_update(self, reply: Message) -> Message:
-        """The reply as Flower's strategies average them: a model, with what it weighs."""
-        weight = float(reply.content.metric_records[wire.METRICS][wire.WEIGHT])  # type: ignore[arg-type]
-        sums = from_record(reply.content.array_records[wire.ARRAYS])
-        mean = {name: sums[name].astype(np.float64) / weight for name in self.arrays}
-        content = RecordDict(
-            {wire.ARRAYS: to_record(mean), wire.METRICS: MetricRecord({wire.WEIGHT: weight})}
-        )
-        return Message(
-            content,
-            dst_node_id=reply.metadata.src_node_id,
-            message_type=reply.metadata.message_type,
-        )
+    def _one_reply(self, mean: Mapping[str, NDArray[np.float64]]) -> Message:
+        """The mean update as the reply that Flower's strategies expect, as if from one node."""
+        content = RecordDict({wire.METRICS: MetricRecord({wire.WEIGHT: 1.0})})
+        content[wire.ARRAYS] = to_record(mean)
+        return Message(content, dst_node_id=0, message_type=MessageType.TRAIN)
 
     def _scaled(self, step: Mapping[str, NDArray[Any]]) -> Arrays:
         """The model after the optimiser's step, at the learning rate of the round and the group."""
@@ -154,26 +148,19 @@ class StageStrategy(FedAvg):
             for name, before in self.arrays.items()
         }
 
-    def _note_training(self, accepted: list[Message]) -> None:
-        totals = add_sums(
-            {key: float(value) for key, value in reply.content.metric_records[wire.METRICS].items()}  # type: ignore[arg-type]
-            for reply in accepted
-        )
-        self.report.loss = totals[wire.LOSS] / totals[wire.WEIGHT]
-        self.report.users = int(totals[wire.USERS])
-        self.report.slowest_node_s = max(
-            float(reply.content.metric_records[wire.METRICS][wire.SECONDS])  # type: ignore[arg-type]
-            for reply in accepted
-        )
-        sums = [from_record(reply.content.array_records[wire.ARRAYS]) for reply in accepted]
-        mean = {
-            name: np.sum([part[name] for part in sums], axis=0) / totals[wire.WEIGHT]
-            for name in self.arrays
-        }
-        for group, part in by_group(mean).items():
-            norm = float(np.sqrt(sum(np.square(value).sum() for value in part.values())))
-            self.report.update_norms[group] = norm
-            if norm == 0.0:
+    def _note_training(
+        self, updates: Sequence[Update], mean: Mapping[str, NDArray[np.float64]]
+    ) -> None:
+        weight = sum(update.weight for update in updates)
+        self.report.loss = sum(update.loss for update in updates) / weight
+        self.report.users = sum(update.users for update in updates)
+        squares: dict[str, float] = {}
+        for name, value in mean.items():
+            group = group_of(name)
+            squares[group] = squares.get(group, 0.0) + float(np.square(value).sum())
+        for group, square in squares.items():
+            self.report.update_norms[group] = math.sqrt(square)
+            if square == 0.0:
                 self._warn(f"group {group!r} trains in stage {self.stage.name!r} but got no update")
 
     def _round_failed(self, accepted: int) -> None:
@@ -197,24 +184,21 @@ class StageStrategy(FedAvg):
 
     def evaluation_messages(self, split: str) -> list[Message]:
         """A question to every node about the model as it stands."""
-        number = self.report.round
-        return self._sent(
-            [
-                self._message(MessageType.EVALUATE, node, number, {wire.SPLIT: split})
-                for node in self.federation.nodes
-            ]
+        return self._messages(
+            MessageType.EVALUATE,
+            self.report.round,
+            [(node, {wire.SPLIT: split}) for node in self.federation.nodes],
         )
 
     def evaluation_metrics(self, replies: Iterable[Message], split: str) -> Metrics | None:
         """Means over all users of all nodes; None where no node answered."""
         nodes = [node.node_id for node in self.federation.nodes]
-        parts: list[Mapping[str, float]] = []
+        parts = []
         for reply in self._received(replies, nodes):
-            reason = evaluation_refusal(reply, split)
-            if reason is not None:
+            try:
+                parts.append(read_rank_sums(reply, split))
+            except Refused as reason:
                 self._refuse(reply.metadata.src_node_id, reason)
-            else:
-                parts.append(reply.content.metric_records[wire.METRICS])  # type: ignore[arg-type]
         if len(parts) < len(nodes):
             self._warn(f"{split}: {len(parts)} of {len(nodes)} nodes answered")
         return metrics_from_sums(add_sums(parts), split) if parts else None
@@ -254,28 +238,23 @@ class StageStrategy(FedAvg):
 
     # ---------------------------------------------------------------- messages
 
-    def _message(
-        self, kind: str, node: NodeInfo, number: int, asked: Mapping[str, Any]
-    ) -> Message:
-        content = RecordDict(
-            {
-                wire.ARRAYS: to_record(self.arrays),
-                wire.CONFIG: ConfigRecord(
-                    {
-                        wire.STAGE: self.stage.name,
-                        wire.ROUND: number,
-                        wire.FROZEN_FINGERPRINT: self.frozen_fingerprint,
-                        **asked,
-                    }
-                ),
-            }
-        )
-        if node.node_id not in self._provisioned:
-            content[wire.FROZEN] = to_record(self.frozen)
-            self._provisioned.add(node.node_id)
-        return Message(content=content, dst_node_id=node.node_id, message_type=kind)
-
-    def _sent(self, messages: list[Message]) -> list[Message]:
+    def _messages(
+        self, kind: str, number: int, asked: Iterable[tuple[NodeInfo, Mapping[str, Any]]]
+    ) -> list[Message]:
+        """A message to every node that is asked; all share the records of arrays."""
+        about: dict[str, Any] = {
+            wire.STAGE: self.stage.name,
+            wire.ROUND: number,
+            wire.FROZEN_FINGERPRINT: self.frozen_fingerprint,
+        }
+        arrays, messages = to_record(self.arrays), []
+        for node, question in asked:
+            config = ConfigRecord({**about, **question})
+            content = RecordDict({wire.ARRAYS: arrays, wire.CONFIG: config})
+            if node.node_id not in self._provisioned:
+                content[wire.FROZEN] = self._frozen_record
+                self._provisioned.add(node.node_id)
+            messages.append(Message(content, dst_node_id=node.node_id, message_type=kind))
         self.report.bytes_down += payload_bytes(messages)
         return messages
 
@@ -287,11 +266,23 @@ class StageStrategy(FedAvg):
         order = {node.node_id: place for place, node in enumerate(self.federation.nodes)}
         known = [reply for reply in replies if reply.metadata.src_node_id in order]
         self.report.bytes_up += payload_bytes(known)
-        for node in [n for n in asked if n not in {r.metadata.src_node_id for r in known}]:
-            self._provisioned.discard(node)
-            self._warn(f"node {node} did not answer in time")
+        silent = set(asked) - {reply.metadata.src_node_id for reply in known}
+        if silent:
+            self._provisioned -= silent
+            some = sorted(silent)[:3]
+            self._warn(f"{len(silent)} of {len(asked)} nodes did not answer in time: {some}")
         return sorted(known, key=lambda reply: order[reply.metadata.src_node_id])
 
     def _warn(self, text: str) -> None:
         LOG.warning(text)
         self.report.warnings.append(text)
+
+
+def _weighted_mean(updates: Sequence[Update]) -> dict[str, NDArray[np.float64]]:
+    """What a user's update is on average, by what users count; in float64, in the given order."""
+    weight = sum(update.weight for update in updates)
+    totals = {name: np.zeros(value.shape) for name, value in updates[0].sums.items()}
+    for update in updates:
+        for name, value in update.sums.items():
+            totals[name] += value
+    return {name: total / weight for name, total in totals.items()}

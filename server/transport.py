@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 def to_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
     """Named arrays as a Flower record; order is kept."""
-    return ArrayRecord({name: Array(np.ascontiguousarray(value)) for name, value in arrays.items()})
+    return ArrayRecord(
+        {name: Array(np.asarray(value, order="C")) for name, value in arrays.items()}
+    )
 
 
 def from_record(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:

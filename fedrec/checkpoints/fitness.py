@@ -13,7 +13,12 @@ from fedrec.stages import STAGES, Stage, stage_groups
 
 
 def check_parent(
-    parent: Checkpoint, stage: Stage, initial: Arrays, *, catalogue: str, model_config: Mapping[str, object]
+    parent: Checkpoint,
+    stage: Stage,
+    initial: Arrays,
+    *,
+    catalogue: str,
+    model_config: Mapping[str, object],
 ) -> None:
     """Refuse a checkpoint that `stage` must not start from.
 
@@ -42,13 +47,17 @@ def check_parent(
 
 def _check_groups(where: str, arrays: Arrays, initial: Arrays) -> None:
     found, expected = by_group(arrays), by_group(initial)
-    for group in expected.keys() | found.keys():
+    for group in sorted(expected.keys() | found.keys()):
         if group not in found or group not in expected:
             raise CheckpointError(f"{where}: group {group!r} is {_lacking(group in found)}")
         shapes = {name: value.shape for name, value in found[group].items()}
         wanted = {name: value.shape for name, value in expected[group].items()}
-        if shapes != wanted:
-            raise CheckpointError(f"{where}: group {group!r} has {shapes}, the model {wanted}")
+        for name in sorted(shapes.keys() | wanted.keys()):
+            if shapes.get(name) != wanted.get(name):
+                raise CheckpointError(
+                    f"{where}: group {group!r}: {name} has shape {shapes.get(name)}, "
+                    f"the model {wanted.get(name)}"
+                )
         if not all(np.isfinite(value).all() for value in found[group].values()):
             raise CheckpointError(f"{where}: group {group!r} holds values that are not finite")
 

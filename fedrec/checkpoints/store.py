@@ -62,9 +62,7 @@ def save_checkpoint(folder: Path, arrays: Arrays, **about: Any) -> Checkpoint:
 
     about: the fields of Manifest that do not follow from the arrays.
     """
-    manifest = Manifest(
-        groups=group_fingerprints(arrays), fingerprint=fingerprint(arrays), **about
-    )
+    manifest = Manifest(groups=group_fingerprints(arrays), fingerprint=fingerprint(arrays), **about)
     path = folder / f"{manifest.stage}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(path, arrays)
@@ -87,6 +85,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 f"{path}: group {group!r} is {_short(found.get(group))}, "
                 f"its manifest says {_short(manifest.groups.get(group))}"
             )
+    if fingerprint(arrays) != manifest.fingerprint:
+        raise CheckpointError(f"{path}: its manifest was written for another checkpoint")
     return Checkpoint(manifest, arrays, path)
 
 
@@ -95,15 +95,19 @@ def _read_manifest(path: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint manifest {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
         raise CheckpointError(f"{path}: format {found!r}, this version reads {FORMAT}")
     try:
-        return Manifest(**content)
+        manifest = Manifest(**content)
     except TypeError as error:
         raise CheckpointError(f"{path}: not a checkpoint manifest: {error}") from error
+    for key in ("groups", "initial", "feature_dims", "config", "metrics"):
+        if not isinstance(getattr(manifest, key), dict):
+            raise CheckpointError(f"{path}: {key} is {getattr(manifest, key)!r}, expected a table")
+    return manifest
 
 
 def _short(digest: str | None) -> str:

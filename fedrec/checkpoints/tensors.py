@@ -78,5 +78,5 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
         return dict(load(path.read_bytes()))
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint {path}") from None
-    except (SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error

@@ -1,7 +1,11 @@
-"""Checks of single values that name the key, the value and what is allowed."""
+"""Checks of single values that name the key, the value and what is allowed.
+
+The key is the field's own name; `fedrec.config.loading` puts the section before it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,21 +13,20 @@ from fedrec.errors import ConfigError
 
 
 def _fail(owner: Any, key: str, allowed: str) -> None:
-    section = type(owner).__name__.removesuffix("Config").lower()
-    raise ConfigError(f"{section}.{key} = {getattr(owner, key)!r}: must be {allowed}")
+    raise ConfigError(f"{key} = {getattr(owner, key)!r}: must be {allowed}")
 
 
 def positive(owner: Any, *keys: str) -> None:
-    """Raise ConfigError unless every named value is above zero."""
+    """Raise ConfigError unless every named value is above zero and finite."""
     for key in keys:
-        if not getattr(owner, key) > 0:
-            _fail(owner, key, "above 0")
+        if not 0 < getattr(owner, key) < math.inf:
+            _fail(owner, key, "above 0 and finite")
 
 
 def at_least(owner: Any, key: str, bound: float) -> None:
-    """Raise ConfigError unless the value reaches the bound."""
-    if not getattr(owner, key) >= bound:
-        _fail(owner, key, f"at least {bound}")
+    """Raise ConfigError unless the value reaches the bound and is finite."""
+    if not bound <= getattr(owner, key) < math.inf:
+        _fail(owner, key, f"at least {bound} and finite")
 
 
 def within(owner: Any, key: str, low: float, high: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -21,7 +22,8 @@ ALIASES = {"data": "run.data", "out": "run.out", "seed": "run.seed", "device": "
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a TOML file, then apply `section.key=value` overrides.
 
-    path: None = the defaults alone. `data`, `out`, `seed` and `device` may stand without `run.`.
+    path: None = the defaults alone. In an override `data`, `out`, `seed` and `device` may stand
+    without `run.`, and text needs no quotes.
     Raises ConfigError for an unreadable file, an unknown key (naming the nearest valid one), a
     wrong type or an impossible value.
     """
@@ -66,8 +68,7 @@ def format_scalar(value: Scalar) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
 
@@ -76,6 +77,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {path}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
@@ -84,12 +87,13 @@ def _parse_override(override: str) -> tuple[str, Scalar]:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"override {override!r}: expected key=value")
-    key = ALIASES.get(key.strip(), key.strip())
+    key, text = ALIASES.get(key.strip(), key.strip()), text.strip()
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        value = text  # a bare word or path is a string
-    return key, value
+        return key, text  # a bare word or path is a string
+    is_text = isinstance(to_flat(Config()).get(key), str) and not isinstance(value, str)
+    return key, text if is_text else value  # a folder may be called 2024
 
 
 def _as_tables(section: Any) -> Any:
@@ -118,7 +122,10 @@ def _build(default: Section, prefix: str, flat: Mapping[str, Scalar]) -> Section
             values[item.name] = _build(current, key + ".", flat)
         else:
             values[item.name] = _typed(key, flat.get(key, current), hints[item.name])
-    return type(default)(**values)
+    try:
+        return type(default)(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{prefix}{error}") from None
 
 
 def _typed(key: str, value: Scalar, expected: type) -> Scalar:

@@ -49,7 +49,7 @@ class FederationConfig:
     beta_2: float = 0.99
     tau: float = 1e-8
     weighting: str = "examples"
-    max_weight: float = 1000.0
+    max_weight: float = 200.0
     max_update_norm: float = 1e3
     min_replies: float = 0.5
     registration_timeout_s: float = 120.0
@@ -94,11 +94,11 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         positive(self, "dim", "layers", "heads", "inner", "max_len", "time_scales")
-        positive(self, "adapter", "router_rank")
+        positive(self, "adapter", "router_rank", "gate_init")
         between(self, "dropout", 0, 1)
         one_of(self, "router", ("flat", "hierarchical"))
         if self.dim % self.heads:
-            raise ConfigError(f"model.dim = {self.dim} must be a multiple of heads = {self.heads}")
+            raise ConfigError(f"dim = {self.dim}: must be a multiple of heads = {self.heads}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +122,8 @@ class MemoryConfig:
 class TrainingConfig:
     """What a user's training in one round is.
 
-    objective: `sampled_softmax`, `bce`, `gbce` or `in_batch`. local_steps: gradient steps of size `local_learning_rate`; clip_norm: l2 bound of a user's update, 0 = none.
+    objective: `sampled_softmax`, `bce`, `gbce` or `in_batch`. local_steps: gradient steps of size
+    `local_learning_rate`; clip_norm: l2 bound of a user's update, 0 = none.
     gbce_calibration: `t` of gSASRec (Petrov & Macdonald 2023, equation 9).
     memory_mib: bound of the per-user copies when users take several steps.
     """
@@ -186,13 +187,32 @@ class StageConfig:
 class StagesConfig:
     """The three stages, in their order."""
 
-    backbone: StageConfig = field(default_factory=StageConfig)
+    backbone: StageConfig = field(
+        default_factory=lambda: StageConfig(
+            rounds=200, learning_rate=6e-3, final_rate=0.05, backbone_rate=0.25
+        )
+    )
     alignment: StageConfig = field(
-        default_factory=lambda: StageConfig(rounds=60, contrastive_weight=0.1, windows=1)
+        default_factory=lambda: StageConfig(
+            rounds=60,
+            learning_rate=1e-2,
+            final_rate=0.1,
+            windows=1,
+            positions=16,
+            negatives=100,
+            contrastive_weight=0.1,
+        )
     )
     routing: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=60, backbone_rate=0.1, balance_weight=0.01, windows=1
+            rounds=60,
+            learning_rate=4e-3,
+            final_rate=0.1,
+            backbone_rate=0.1,
+            windows=1,
+            positions=16,
+            negatives=100,
+            balance_weight=0.01,
         )
     )
 
@@ -201,7 +221,7 @@ class StagesConfig:
 class EvaluationConfig:
     """every: rounds between two federated validations; seed: of the sampled negatives."""
 
-    every: int = 10
+    every: int = 20
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ Dimension names, used in every shape of this package:
     seq         positions of a history window, oldest first
     dim         width of the backbone
     feature     width of a modality's features, kept as its encoder gave it
-    items       candidates scored for a history; `catalogue` where it is every item, padding included
+    items       candidates scored for a history; `catalogue` where it is every item and padding
     slots       entries of the memory
     experts     modality x time-scale readers of the memory
     negatives   sampled items that a user did not choose

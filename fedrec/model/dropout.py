@@ -29,11 +29,11 @@ def keyed_dropout(values: Tensor, keys: Tensor | None, *, rate: float, site: int
 
     values: [batch, ...]. keys: int32 [batch], one a history; None = no dropout (evaluation).
     site: which dropout of the model this is, so that two layers draw different masks.
-    The kept share is a multiple of 1/256, and the scale is exact for it.
+    The kept share is a multiple of 1/256, at least one, and the scale is exact for it.
     """
-    if keys is None or rate == 0.0:
-        return values
     kept = max(1, 256 - round(rate * 256))
+    if keys is None or kept == 256:
+        return values
     width = values[0].numel()
     counters = torch.arange((width + 3) // 4, dtype=torch.int32, device=values.device)
     words = hash32(counters * _GOLDEN + hash32(keys + site * 7919)[:, None])

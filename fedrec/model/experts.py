@@ -97,9 +97,11 @@ class ModalityExpert(nn.Module):
         if self.query is not None:
             query = functional.normalize(candidate + self.query(embedded_candidates), dim=-1)
         sharpness = (SHARPNESS_START * self.log_sharpness.exp()).clamp(max=SHARPNESS_LIMIT)
-        logits = (query * self.metric * sharpness) @ slot.transpose(-1, -2)
+        logits = slot @ (query * self.metric * sharpness).transpose(-1, -2)  # [batch, slots, items]
         filled = memory.visible & present[memory.item_ids].unsqueeze(-2)
-        attention = FactoredAttention.of(self._recency(memory.age) * filled.unsqueeze(-3), logits.exp())
+        attention = FactoredAttention.of(
+            self._recency(memory.age) * filled.unsqueeze(-3), logits.exp()
+        )
         read = attention.average_per_item(logits) / sharpness
         prior = (candidate @ self.prior).unsqueeze(-2).unsqueeze(-2)
         known = filled.any(-1, keepdim=True) & present[candidates].unsqueeze(-2)
@@ -107,6 +109,9 @@ class ModalityExpert(nn.Module):
         return Reading(relevance, known, attention.reader(0), self.to_backbone(slot))
 
     def _recency(self, age: Tensor) -> Tensor:
-        """(1 + age)^-recency of every reader: [batch, readers, seq, slots]."""
-        decay = -self.recency.clamp(0, 5)[:, None, None]
+        """(1 + age)^-recency of every reader: [batch, readers, seq, slots].
+
+        Mirrored at zero, not clamped: a clamped parameter would have no gradient to come back by.
+        """
+        decay = -self.recency.abs().clamp(max=5)[:, None, None]
         return torch.exp(decay * torch.log1p(age.clamp_min(0)).unsqueeze(-3))

@@ -41,7 +41,7 @@ class CrossModalFusion(nn.Module):
             asked = query @ self.key(reading.slots).transpose(-1, -2)
             logit = reading.attention.average_per_position(asked).squeeze(1)
             logits.append(logit.masked_fill(~reading.known, -1e9))
-            answers = embedded_candidates @ reading.slots.transpose(-1, -2)
+            answers = reading.slots @ embedded_candidates.transpose(-1, -2)
             value = reading.attention.average_per_item(answers).squeeze(1)
             values.append(value * reading.known)
         weights = torch.softmax(torch.stack(logits, dim=-1), dim=-1)

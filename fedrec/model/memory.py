@@ -23,13 +23,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class FactoredAttention:
-    """Attention of every candidate at every position, `weights[t, j] * kernel[c, j]` normalised
+    """Attention of every candidate at every position, `weights[t, j] * kernel[j, c]` normalised
     over the slots j.
 
     What depends on the position and what depends on the candidate multiply, so averages over the
     slots are matrix products, and the tensor [batch, seq, items, slots] never exists.
 
-    weights: [batch, readers, seq, slots], one set a reader. kernel: [batch, items, slots], shared
+    weights: [batch, readers, seq, slots], one set a reader. kernel: [batch, slots, items], shared
     by the readers. Both at least 0.
     """
 
@@ -49,7 +49,7 @@ class FactoredAttention:
         return FactoredAttention(self.weights[:, chosen], self.kernel, self.total[:, chosen])
 
     def average_per_item(self, values: Tensor) -> Tensor:
-        """The attended mean of values [batch, items, slots]: [batch, readers, seq, items], 0 where
+        """The attended mean of values [batch, slots, items]: [batch, readers, seq, items], 0 where
         there is nothing to attend to."""
         return _products(self.weights, self.kernel * values) / self.total
 
@@ -59,6 +59,6 @@ class FactoredAttention:
 
 
 def _products(weights: Tensor, kernel: Tensor) -> Tensor:
-    """[batch, readers, seq, slots] x [batch, items, slots] -> [batch, readers, seq, items]."""
-    readers_and_seq = weights.flatten(1, 2) @ kernel.transpose(-1, -2)
-    return readers_and_seq.reshape(*weights.shape[:-1], kernel.shape[-2])
+    """[batch, readers, seq, slots] x [batch, slots, items] -> [batch, readers, seq, items]."""
+    readers_and_seq = weights.flatten(1, 2) @ kernel
+    return readers_and_seq.reshape(*weights.shape[:-1], kernel.shape[-1])

@@ -72,7 +72,10 @@ class HierarchicalRouter(nn.Module):
         return (modality.unsqueeze(-3) * torch.softmax(reader, dim=-3)).flatten(-4, -3)
 
 
-ROUTERS: dict[str, type[FlatRouter | HierarchicalRouter]] = {"flat": FlatRouter, "hierarchical": HierarchicalRouter}
+ROUTERS: dict[str, type[FlatRouter | HierarchicalRouter]] = {
+    "flat": FlatRouter,
+    "hierarchical": HierarchicalRouter,
+}
 
 
 def masked_softmax(logits: Tensor, known: Tensor) -> Tensor:

@@ -165,7 +165,7 @@ def _choose(generator: np.random.Generator, among: int, count: int) -> Ints:
 
 
 def collate(windows: Sequence[Window], *, length: int) -> Batch:
-    """Pad windows on the left to `length`, predictions and memory slots to the widest, and stack."""
+    """Pad windows on the left to `length`, predictions and slots to the widest, and stack."""
     histories = [window.history for window in windows]
     places = [window.places for window in windows]
     slots = [_memory_slots(window.history, window.start, window.end) for window in windows]

@@ -1,8 +1,9 @@
 """The cohort engine: many users, one tensor program.
 
-Every user starts from the same model, trains on its own data only, and its update counts by its own
-weight. With one step and no clipping, the weighted sum of the users' updates is one batched backward
-pass; otherwise each user gets a copy of what trains, and `torch.func.vmap` runs the copies together.
+Every user starts from the same model, trains on its own data only, and its update counts by its
+own weight. With one step and no clipping, the weighted sum of the users' updates is one batched
+backward pass; otherwise each user gets a copy of what trains, and `torch.func.vmap` runs the copies
+together.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fedrec.training.batches import Batch
 from fedrec.training.copies import train_copies
 from fedrec.training.losses import StageTask, window_losses
 
-_WINDOWS_AT_ONCE = 256
+_WINDOWS_AT_ONCE = 64
 
 
 @dataclass
@@ -61,9 +62,7 @@ def train_cohort(
     training = task.training
     if training.local_steps == 1 and training.clip_norm == 0:
         return _one_step(model, task, cohort, trained, modalities)
-    sums, loss_sum = train_copies(
-        model, task, cohort.steps, cohort.weights, trained, modalities
-    )
+    sums, loss_sum = train_copies(model, task, cohort.steps, cohort.weights, trained, modalities)
     return CohortUpdate(sums, float(cohort.weights.sum()), loss_sum, len(cohort.weights))
 
 

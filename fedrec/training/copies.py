@@ -86,7 +86,8 @@ def _train_chunk(
     rows = steps[0].rows
     origin = {name: value.expand(users, *value.shape) for name, value in start.items()}
     tables: dict[str, tuple[Tensor, Tensor]] = {
-        name: (modality.values, modality.present) for name, modality in modalities.items()
+        name: (modality.values, modality.present)
+        for name, modality in (modalities.items() if task.stage.active.experts else ())
     }
     if rows is not None:
         origin[_TABLE] = start[_TABLE][rows]
@@ -130,12 +131,24 @@ def _user_chunks(
 ) -> Iterator[Tensor]:
     """Users in groups that fit the memory budget, those with as many windows beside each other."""
     counts = torch.stack([torch.bincount(batch.user, minlength=users) for batch in steps]).amax(0)
-    order = torch.argsort(counts, stable=True)
+    order, windows = torch.argsort(counts, stable=True), int(counts.max())
     dim = model.item_embedding.embedding_dim
-    parameters = _COPIES * sum(value.numel() for value in start.values())
-    positions = steps[0].item_ids.shape[-1] * int(counts.max())
-    per_user = 4 * (parameters + _ACTIVATIONS_PER_POSITION * dim * positions)
+    parameters = sum(value.numel() for name, value in start.items() if name != _TABLE)
+    if _TABLE in start:
+        parameters += dim * min(len(start[_TABLE]), _most_rows(steps, windows))
+    positions = steps[0].item_ids.shape[-1] * windows
+    per_user = 4 * (_COPIES * parameters + _ACTIVATIONS_PER_POSITION * dim * positions)
     return iter(torch.split(order, max(1, task.training.memory_mib * 2**20 // per_user)))
+
+
+def _most_rows(steps: Sequence[Batch], windows: int) -> int:
+    """How many item ids a user of so many windows can name."""
+    own = sum(
+        part.shape[-1]
+        for batch in steps
+        for part in (batch.item_ids, batch.targets, batch.slot_items)
+    )
+    return windows * own + sum(batch.negatives.shape[-1] for batch in steps)
 
 
 def _touched_rows(steps: Sequence[Batch], users: Tensor) -> Tensor:

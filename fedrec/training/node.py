@@ -32,7 +32,7 @@ from fedrec.training.randomness import user_generator
 from fedrec.training.weighting import user_weight
 
 _MIN_TRAINING_ITEMS = 2
-_USERS_SCORED_AT_ONCE = 64
+_USERS_SCORED_AT_ONCE = 8
 
 
 class Node:
@@ -119,7 +119,9 @@ class Node:
 
         return score_block
 
-    def _step(self, users: NDArray[np.int64], task: StageTask, round_number: int, step: int) -> Batch:
+    def _step(
+        self, users: NDArray[np.int64], task: StageTask, round_number: int, step: int
+    ) -> Batch:
         """What the users train on in one local step."""
         config = self.config
         sampling = Sampling(
@@ -177,9 +179,7 @@ class Node:
         ages = stack_rows([len(history) - 1 - slots for history, slots in pairs], width)
         memory = Memory(items, ages.unsqueeze(1), (items > 0).unsqueeze(1))
         device = self.config.run.device
-        return Memory(
-            memory.item_ids.to(device), memory.age.to(device), memory.visible.to(device)
-        )
+        return Memory(memory.item_ids.to(device), memory.age.to(device), memory.visible.to(device))
 
 
 def stage_task(config: Config, stage_name: str) -> StageTask:

@@ -26,7 +26,7 @@ def sampled_softmax(positive: Tensor, negative: Tensor, counts: Tensor) -> Tenso
 def binary_cross_entropy(positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:
     """Mean of -log s(positive) and every -log(1 - s(negative)).
 
-    Source: Kang & McAuley 2018, section III-E, with several negatives as in Petrov & Macdonald 2023.
+    Source: Kang & McAuley 2018, section III-E; several negatives as in Petrov & Macdonald 2023.
     """
     return _weighted_binary(positive, negative, counts, positive_power=1.0)
 
