@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from fedrec.config import Config, from_flat, to_flat
+from fedrec.errors import ConfigError
+from fedrec.training.losses import OBJECTIVES
+from fedrec.training.weighting import WEIGHTINGS
+
+STAGES = ("backbone", "alignment", "routing")
+POSITIVE = (
+    """
+    federation.nodes federation.max_weight federation.max_update_norm federation.tau
+    federation.registration_timeout_s federation.round_timeout_s
+    model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
+    model.router_rank model.gate_init memory.short_term
+    training.local_steps training.local_learning_rate training.memory_mib evaluation.every
+""".split()
+    + [
+        f"stages.{stage}.{key}"
+        for stage in STAGES
+        for key in ("learning_rate", "negatives", "contrastive_temperature")
+    ]
+)
+NOT_NEGATIVE = """
+    run.seed run.threads federation.users_per_round memory.long_term training.clip_norm
+    evaluation.seed
+""".split() + [
+    f"stages.{stage}.{key}"
+    for stage in STAGES
+    for key in (
+        "rounds", "patience", "warmup_rounds", "final_rate", "backbone_rate", "windows",
+        "positions", "contrastive_weight", "surprise", "balance_weight",
+    )
+]  # fmt: skip
+BELOW_ONE = "federation.beta_1 federation.beta_2 model.dropout".split()
+UP_TO_ONE = "federation.min_replies training.gbce_calibration".split()
+CHOICES = {
+    "federation.optimizer": "adam",
+    "federation.weighting": "log",
+    "model.router": "tree",
+    "training.objective": "ce",
+}
+
+
+def refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_flat({key: value})  # type: ignore[dict-item]
+    message = str(caught.value)
+    assert message.startswith(f"{key} = {value!r}: must be "), message
+
+
+def as_typed(key: str, value: float) -> float:
+    """`value` as an int where the setting is one."""
+    return type(to_flat(Config())[key])(value)  # type: ignore[arg-type, return-value]
+
+
+def test_every_number_is_bounded_by_a_test_here() -> None:
+    listed = {*POSITIVE, *NOT_NEGATIVE, *BELOW_ONE, *UP_TO_ONE, "memory.novelty"}
+    numbers = {key for key, value in to_flat(Config()).items() if type(value) in (int, float)}
+    assert listed == numbers
+
+
+@pytest.mark.parametrize("key", POSITIVE)
+def test_what_must_be_above_zero(key) -> None:
+    refused(key, as_typed(key, 0))
+    refused(key, as_typed(key, -1))
+
+
+@pytest.mark.parametrize("key", NOT_NEGATIVE)
+def test_what_must_not_be_negative(key) -> None:
+    refused(key, as_typed(key, -1))
+    assert to_flat(from_flat({key: as_typed(key, 0)}))[key] == 0
+
+
+@pytest.mark.parametrize("key", BELOW_ONE)
+def test_what_must_be_below_one(key) -> None:
+    refused(key, 1.0)
+    refused(key, -0.1)
+    assert to_flat(from_flat({key: 0.0}))[key] == 0.0
+
+
+@pytest.mark.parametrize("key", UP_TO_ONE)
+def test_what_may_reach_one(key) -> None:
+    """All replies; all of the calibration."""
+    refused(key, 1.1)
+    refused(key, -0.1)
+    for value in (0.0, 1.0):
+        assert to_flat(from_flat({key: value}))[key] == value
+
+
+def test_novelty_is_one_minus_a_cosine() -> None:
+    refused("memory.novelty", -0.1)
+    refused("memory.novelty", 2.5)
+
+
+@pytest.mark.parametrize(
+    "key", [key for key, value in to_flat(Config()).items() if type(value) is float]
+)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_no_number_may_be_infinite_or_none(key, value) -> None:
+    refused(key, value)
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_choices_are_named(key) -> None:
+    refused(key, CHOICES[key])
+    with pytest.raises(ConfigError, match=f"one of .*{to_flat(Config())[key]}"):
+        from_flat({key: CHOICES[key]})
+
+
+def test_choices_are_those_of_the_registries() -> None:
+    for weighting in WEIGHTINGS:
+        from_flat({"federation.weighting": weighting})
+    for objective in [*OBJECTIVES, "gbce"]:
+        from_flat({"training.objective": objective})
+
+
+def test_heads_divide_the_width() -> None:
+    with pytest.raises(ConfigError, match=r"model\.dim = 10: must be a multiple of heads = 4"):
+        from_flat({"model.dim": 10, "model.heads": 4})
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Config().model.dim = 3  # type: ignore[misc]
+
+
+def test_defaults_that_earlier_mistakes_decided() -> None:
+    config = Config()
+    assert config.model.gate_init >= 0.01  # 1e-4 starved the experts
+    assert config.federation.weighting == "examples"  # all alike: .03 NDCG@10
+    assert config.stages.backbone.windows == 0  # the whole history: .04 HR@10

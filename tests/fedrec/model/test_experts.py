@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fedrec.model import experts
+from fedrec.model.experts import ModalityExpert, Reading, ResidualAdapter
+
+READERS = 2
+
+
+@pytest.fixture(params=[False, True], ids=["feature", "feature-and-id"])
+def expert(request, scene, shake) -> ModalityExpert:
+    torch.manual_seed(0)
+    dim = scene.embedding.shape[1]
+    made = ModalityExpert(
+        feature=scene.modality.values.shape[1],
+        dim=dim,
+        readers=READERS,
+        adapter=3,
+        query_dim=dim if request.param else None,
+    )
+    return shake(made)
+
+
+def read(expert: ModalityExpert, scene, candidates: Tensor | None = None) -> Reading:
+    """The expert's reading of a scene, all of it `[batch, ...]`."""
+    wanted = scene.candidates if candidates is None else candidates
+    adapted = expert.adapter(scene.modality.values)
+    return expert(adapted, scene.modality.present, scene.memory, wanted, scene.embedding[wanted])
+
+
+def attention_written_out(expert: ModalityExpert, scene) -> tuple[Tensor, Tensor]:
+    """Attention and similarities as the docstring states them, [batch, readers, seq, items, slots]
+    and [batch, items, slots], by a softmax over the visible slots."""
+    adapted = expert.adapter(scene.modality.values)
+    query, slot = adapted[scene.candidates], adapted[scene.memory.item_ids]
+    if expert.query is not None:
+        asked = query + expert.query(scene.embedding[scene.candidates])
+        query = functional.normalize(asked, dim=-1)
+    similarity = torch.einsum("cf,f,bjf->bcj", query, expert.metric, slot)
+    sharpness = experts.SHARPNESS_START * expert.log_sharpness.exp()
+    sharpness = min(sharpness, torch.tensor(experts.SHARPNESS_LIMIT))
+    recency = expert.recency.abs().clamp(max=5)[:, None, None]
+    age = torch.log1p(scene.memory.age.float())[:, None]
+    logits = (sharpness * similarity)[:, None, None] - (recency * age).unsqueeze(-2)
+    filled = scene.memory.visible & scene.modality.present[scene.memory.item_ids][:, None]
+    logits = logits.masked_fill(~filled[:, None, :, None], float("-inf"))
+    return torch.softmax(logits, dim=-1).nan_to_num(0.0), similarity
+
+
+def test_relevance_equals_attention_written_out(expert, scene) -> None:
+    attention, similarity = attention_written_out(expert, scene)
+    mean = torch.einsum("brtcj,bcj->brtc", attention, similarity)
+    adapted = expert.adapter(scene.modality.values)
+    prior = adapted[scene.candidates] @ expert.prior
+    reading = read(expert, scene)
+    expected = experts.SCORE_SCALE * (expert.scale[:, None, None] * mean + prior)
+    expected = expected * reading.known[:, None]
+    torch.testing.assert_close(reading.relevance, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_known_is_present_in_the_candidate_and_in_something_visible(expert, scene) -> None:
+    reading = read(expert, scene)
+    for user, position, item in torch.cartesian_prod(*map(torch.arange, reading.known.shape)):
+        slots = scene.memory.item_ids[user][scene.memory.visible[user, position]]
+        remembered = bool(scene.modality.present[slots].any())
+        expected = remembered and bool(scene.modality.present[item])
+        assert bool(reading.known[user, position, item]) == expected
+    assert not reading.known[:, :, 0].any() and not reading.known[-1, 0].any()
+    assert reading.known.any()
+
+
+def test_what_is_not_known_is_not_relevant(expert, scene) -> None:
+    reading = read(expert, scene)
+    unknown = ~reading.known[:, None].expand_as(reading.relevance)
+    assert (reading.relevance[unknown] == 0).all() and (reading.relevance[~unknown] != 0).all()
+
+
+def test_shared_candidates_equal_candidates_of_each_history(expert, scene) -> None:
+    each = scene.candidates.expand(len(scene.hidden), -1)
+    shared, apart = read(expert, scene), read(expert, scene, each)
+    torch.testing.assert_close(shared.relevance, apart.relevance)
+    assert torch.equal(shared.known, apart.known)
+
+
+def test_a_slot_that_is_not_visible_has_no_influence(expert, scene) -> None:
+    memory = scene.memory
+    hidden_everywhere = ~memory.visible.any(1)
+    assert hidden_everywhere.any()
+    other = torch.where(hidden_everywhere, 7, memory.item_ids)
+    changed = replace(memory, item_ids=other, age=memory.age + 50 * ~memory.visible)
+    before, after = read(expert, scene), read(expert, replace(scene, memory=changed))
+    torch.testing.assert_close(after.relevance, before.relevance)
+    assert torch.equal(after.known, before.known)
+
+
+def test_features_of_items_without_the_modality_have_no_influence(expert, scene) -> None:
+    present = scene.modality.present
+    noise = torch.randn_like(scene.modality.values)
+    values = torch.where(present[:, None], scene.modality.values, noise)
+    noisy = replace(scene, modality=replace(scene.modality, values=values))
+    torch.testing.assert_close(read(expert, noisy).relevance, read(expert, scene).relevance)
+
+
+def test_readers_differ_by_recency_alone_at_the_start(scene) -> None:
+    torch.manual_seed(0)
+    width = scene.modality.values.shape[1]
+    expert = ModalityExpert(feature=width, dim=8, readers=2, adapter=3)
+    assert len(set(expert.recency.tolist())) == 2
+    with torch.no_grad():
+        expert.recency.fill_(1.0)
+    relevance = read(expert, scene).relevance
+    torch.testing.assert_close(relevance[:, 0], relevance[:, 1])
+
+
+def test_recency_prefers_what_is_newer(scene) -> None:
+    """With recency r the older of two equal slots counts (1 + age)^-r of the newer."""
+    expert = ModalityExpert(feature=1, dim=8, readers=1, adapter=1)
+    with torch.no_grad():
+        expert.recency.fill_(2.0)
+        expert.metric.fill_(0.0)  # all slots equally similar
+    memory = replace(
+        scene.memory,
+        item_ids=torch.tensor([[1, 2]]),
+        age=torch.tensor([[[3, 0]]]),
+        visible=torch.tensor([[[True, True]]]),
+    )
+    present = torch.tensor([False, True, True])
+    features = torch.tensor([[0.0], [1.0], [1.0]])
+    reading = expert(features, present, memory, torch.tensor([1]), torch.zeros(1, 8))
+    told_apart = reading.attention.average_per_position(torch.tensor([[[1.0, 0.0]]]))
+    assert told_apart.item() == pytest.approx(1 / 16 / (1 + 1 / 16))
+
+
+def test_the_adapter_starts_as_the_identity() -> None:
+    features = functional.normalize(torch.randn(4, 9), dim=-1)
+    adapter = ResidualAdapter(width=9, hidden=3)
+    torch.testing.assert_close(adapter(features), features)
+    assert (adapter(torch.zeros(1, 9)) == 0).all()
+
+
+def test_adapted_rows_keep_unit_length(expert, scene) -> None:
+    adapted = expert.adapter(scene.modality.values)
+    torch.testing.assert_close(adapted.norm(dim=-1), torch.ones(len(adapted)))
+
+
+def test_all_slots_empty_gives_finite_gradients(expert, scene) -> None:
+    blind = replace(scene.memory, visible=torch.zeros_like(scene.memory.visible))
+    reading = read(expert, replace(scene, memory=blind))
+    (reading.relevance.sum() + reading.slots.sum()).backward()
+    gradients = [value.grad for value in expert.parameters() if value.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)

@@ -1,0 +1,204 @@
+"""The one scoring function, over all parts of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from fedrec.config import FederationConfig, ModelConfig
+from fedrec.model.feddmmr import Active, FedDMMR, Modality, Scored, group_of, groups
+from fedrec.model.memory import Memory
+from fedrec.stages import STAGES, stage_groups
+
+TRUNK = Active(experts=False, router=False)
+ALIGNED = Active(experts=True, router=False)
+ROUTED = Active(experts=True, router=True)
+ROUTERS = ("flat", "hierarchical")
+USERS = [3, 20, 22, 23]
+
+
+@pytest.fixture
+def setting(toy_config, toy_node, toy_model) -> Callable[..., tuple]:
+    """(model, histories' hidden states, memory, modalities) of some users' training windows."""
+
+    def make(*overrides: str, shaken: bool = True):
+        config = toy_config(*overrides)
+        node, model = toy_node(config), toy_model(config, shaken=shaken)
+        batch = node._step(node.trainable[USERS], node.task("routing"), 1, 0)
+        return model, model.encode(batch.item_ids), batch.memory(), node.modalities
+
+    return make
+
+
+def score(parts: tuple, active: Active, candidates: Tensor | None = None) -> Scored:
+    """Score all items, padding included, unless told which."""
+    model, hidden, memory, modalities = parts
+    wanted = torch.arange(model.num_items + 1) if candidates is None else candidates
+    hidden = hidden[:, -memory.age.shape[1] :]
+    return model.score(hidden, wanted, active=active, memory=memory, modalities=modalities)
+
+
+def without(memory: Memory) -> Memory:
+    return replace(memory, visible=torch.zeros_like(memory.visible))
+
+
+def absent(modalities: dict[str, Modality]) -> dict[str, Modality]:
+    return {
+        name: replace(modality, present=torch.zeros_like(modality.present))
+        for name, modality in modalities.items()
+    }
+
+
+def test_the_trunk_is_the_dot_product(setting) -> None:
+    model, hidden, memory, _ = parts = setting()
+    scored = score(parts, TRUNK)
+    hidden = hidden[:, -memory.age.shape[1] :]
+    torch.testing.assert_close(scored.scores, hidden @ model.item_embedding.weight.T)
+    assert scored.router_weights is None
+
+
+def test_experts_need_a_memory_and_features(setting) -> None:
+    model, hidden, _, _ = setting()
+    with pytest.raises(ValueError, match="need a memory and the items' features"):
+        model.score(hidden, torch.arange(3), active=ALIGNED)
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("active", [TRUNK, ALIGNED, ROUTED], ids=["trunk", "aligned", "routed"])
+def test_shared_candidates_equal_candidates_of_each_history(setting, active, router) -> None:
+    parts = setting(f"model.router={router}")
+    shared = torch.tensor([5, 0, 9, 33, 4])
+    each = shared.expand(len(parts[1]), -1)
+    torch.testing.assert_close(
+        score(parts, active, shared).scores,
+        score(parts, active, each).scores,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_an_untrained_router_scores_as_alignment_does(setting, router) -> None:
+    parts = setting(f"model.router={router}", shaken=False)
+    routed, aligned = score(parts, ROUTED), score(parts, ALIGNED)
+    torch.testing.assert_close(routed.scores, aligned.scores)
+    torch.testing.assert_close(routed.router_weights, aligned.router_weights)
+
+
+@pytest.mark.parametrize("active", [ALIGNED, ROUTED], ids=["aligned", "routed"])
+def test_weights_are_shares_of_the_experts_that_know(setting, active) -> None:
+    model, _, memory, modalities = parts = setting()
+    weights = score(parts, active).router_weights
+    readers = weights.shape[-1] // len(model.expert_names)
+    present = torch.stack(
+        [model._modality(name, modalities).present for name in model.expert_names]
+    )
+    known = present.T.repeat_interleave(readers, -1)  # [catalogue, experts]
+    nobody = ~memory.visible.any(-1)
+    assert (weights[:, :, ~known] == 0).all() and (weights[:, :, 0] == 0).all()
+    assert (weights[nobody] == 0).all()
+    torch.testing.assert_close(
+        weights[~nobody][:, 1:].sum(-1), torch.ones_like(weights[~nobody][:, 1:, 0])
+    )
+
+
+@pytest.mark.parametrize("active", [ALIGNED, ROUTED], ids=["aligned", "routed"])
+def test_with_every_modality_missing_the_score_is_the_trunks(setting, active) -> None:
+    model, hidden, memory, modalities = parts = setting("model.collaborative=false")
+    assert not torch.allclose(score(parts, active).scores, score(parts, TRUNK).scores, atol=1e-2)
+    blind = (model, hidden, memory, absent(modalities))
+    torch.testing.assert_close(score(blind, active).scores, score(parts, TRUNK).scores)
+
+
+@pytest.mark.parametrize("active", [ALIGNED, ROUTED], ids=["aligned", "routed"])
+def test_with_an_empty_memory_the_score_is_the_trunks(setting, active) -> None:
+    model, hidden, memory, modalities = parts = setting()
+    forgetful = (model, hidden, without(memory), modalities)
+    torch.testing.assert_close(score(forgetful, active).scores, score(parts, TRUNK).scores)
+
+
+def test_a_candidate_without_a_modality_is_scored_by_the_others(setting) -> None:
+    """Item 4 lacks an image and a text: whatever stands in their rows, its score stays."""
+    model, hidden, memory, modalities = parts = setting()
+    noisy = {
+        name: replace(modality, values=torch.where(
+            modality.present[:, None], modality.values, torch.rand_like(modality.values)
+        ))
+        for name, modality in modalities.items()
+    }  # fmt: skip
+    found = score((model, hidden, memory, noisy), ROUTED).scores
+    torch.testing.assert_close(found, score(parts, ROUTED).scores)
+    assert not torch.allclose(found[..., 4], score(parts, TRUNK).scores[..., 4], atol=1e-3)
+
+
+def test_the_gate_scales_all_that_the_experts_add(setting) -> None:
+    model, *_ = parts = setting()
+    trunk, once = score(parts, TRUNK).scores, score(parts, ROUTED).scores
+    with torch.no_grad():
+        model.gate.mul_(2)
+    torch.testing.assert_close(score(parts, ROUTED).scores - trunk, 2 * (once - trunk))
+
+
+# A gate or an expert without a gradient never moves; this once cost an earlier system months.
+
+
+def gradients(parts: tuple, active: Active) -> dict[str, Tensor]:
+    model: FedDMMR = parts[0]
+    scores = score(parts, active).scores
+    torch.manual_seed(0)
+    (scores * torch.randn_like(scores)).sum().backward()
+    return {
+        name: torch.zeros_like(value) if value.grad is None else value.grad
+        for name, value in model.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_the_score_reaches_every_parameter(setting, router) -> None:
+    parts = setting(f"model.router={router}")
+    for name, gradient in gradients(parts, ROUTED).items():
+        assert gradient.abs().max() > 0, name
+        assert torch.isfinite(gradient).all(), name
+
+
+@pytest.mark.parametrize("stage", ["alignment", "routing"])
+def test_at_the_start_every_group_that_trains_has_a_gradient(setting, stage) -> None:
+    """The server's step divides by the gradient's size plus tau: near tau there is no step."""
+    parts = setting(shaken=False)
+    found, members = gradients(parts, STAGES[stage].active), groups(parts[0])
+    for group in stage_groups(STAGES[stage], members):
+        largest = max(float(found[name].abs().max()) for name in members[group])
+        assert largest > 10 * FederationConfig().tau, f"{group} gets {largest}"
+
+
+def test_at_the_default_start_the_gate_has_a_gradient(toy_config, setting) -> None:
+    default = ModelConfig().gate_init
+    assert default >= 0.01
+    parts = setting(f"model.gate_init={default}", shaken=False)
+    found = gradients(parts, ALIGNED)
+    assert float(found["gate"].abs()) > 1e-2
+    # What the gate lets through is enough to move an expert: not 1e-4 of the gate's own.
+    assert float(found["visual_expert.scale"].abs().max()) > 1e-2 * float(found["gate"].abs())
+
+
+def test_groups_are_the_modules(setting) -> None:
+    model = setting()[0]
+    assert set(groups(model)) == {
+        "item_embedding", "backbone", "visual_expert", "semantic_expert", "collaborative_expert",
+        "fusion", "router", "gate",
+    }  # fmt: skip
+    assert groups(model)["gate"] == ("gate",)
+    names = [name for members in groups(model).values() for name in members]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
+    assert group_of("backbone.blocks.0.expand.bias") == "backbone"
+
+
+def test_projected_items_live_in_the_backbones_space(setting) -> None:
+    model, _, _, modalities = setting()
+    ids = torch.tensor([[1, 2, 3], [5, 6, 7]])
+    projected = model.project_items("visual", ids, modalities["visual"])
+    assert projected.shape == (2, 3, model.item_embedding.embedding_dim)

@@ -1,0 +1,239 @@
+"""The cohort engine against the plain loop: one user after the other, each with an own model.
+
+In double precision, so that a tolerance of 1e-6 leaves no room for anything but rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from fedrec.config import Config
+from fedrec.model.feddmmr import FedDMMR, Modality, groups
+from fedrec.stages import STAGES, stage_groups
+from fedrec.training import cohort as cohort_module
+from fedrec.training.cohort import CohortUpdate
+from fedrec.training.copies import _user_chunks
+from fedrec.training.losses import window_losses
+from fedrec.training.node import Node
+
+MEMBERS = [0, 1, 2, 5, 9, 14, 30, 60, 97]  # the first two have many windows
+ROUND = 4
+
+
+@pytest.fixture
+def engine(toy_config, toy_node, toy_model) -> Callable[..., tuple[Node, FedDMMR]]:
+    """A node and a model of a configuration, both in double precision, dropout on."""
+
+    def make(*overrides: str) -> tuple[Node, FedDMMR]:
+        config: Config = toy_config(*overrides)
+        assert config.model.dropout > 0
+        node, model = toy_node(config), toy_model(config).double()
+        node.modalities = {
+            name: Modality(modality.values.double(), modality.present)
+            for name, modality in node.modalities.items()
+        }
+        return node, model
+
+    return make
+
+
+def train(engine: tuple[Node, FedDMMR], stage: str, members: list[int] = MEMBERS) -> CohortUpdate:
+    node, model = engine
+    return node.train(model, node.task(stage), ROUND, members)
+
+
+def train_alone(
+    node: Node, model: FedDMMR, stage: str, user: int
+) -> tuple[dict[str, Tensor], float]:
+    """One user's update by gradient descent on a copy of the model, and its first loss."""
+    task, own = node.task(stage), deepcopy(model)
+    parameters = dict(own.named_parameters())
+    wanted = stage_groups(task.stage, groups(own))
+    trained = {name: parameters[name] for group in wanted for name in groups(own)[group]}
+    losses = []
+    for step in range(task.training.local_steps):
+        batch = node._step(node.trainable[[user]], task, ROUND, step)
+        windows = window_losses(own, task, batch, node.modalities)
+        loss = windows.total(task.stage_config).sum()
+        losses.append(float(loss.detach()))
+        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        with torch.no_grad():
+            for value, gradient in zip(trained.values(), gradients, strict=True):
+                if gradient is not None:
+                    value -= task.training.local_learning_rate * gradient
+    start = dict(model.named_parameters())
+    update = {name: (value - start[name]).detach() for name, value in trained.items()}
+    return update, losses[0]
+
+
+def norm(update: dict[str, Tensor]) -> float:
+    return float(sum(float(value.square().sum()) for value in update.values()) ** 0.5)
+
+
+def plain_loop(engine: tuple[Node, FedDMMR], stage: str) -> CohortUpdate:
+    """What the cohort engine must equal."""
+    node, model = engine
+    total = CohortUpdate({})
+    for user in MEMBERS:
+        update, loss = train_alone(node, model, stage, user)
+        bound = node.task(stage).training.clip_norm
+        scale = min(1.0, bound / norm(update)) if bound else 1.0
+        weight = node._weight(int(node.trainable[user]))
+        for name, value in update.items():
+            total.update_sum[name] = total.update_sum.get(name, 0) + weight * scale * value
+        total.weight_sum += weight
+        total.loss_sum += weight * loss
+        total.users += 1
+    return total
+
+
+def assert_same(found: CohortUpdate, expected: CohortUpdate) -> None:
+    assert found.users == expected.users
+    assert found.weight_sum == pytest.approx(expected.weight_sum, rel=1e-6)
+    assert found.loss_sum == pytest.approx(expected.loss_sum, rel=1e-6)
+    assert found.update_sum.keys() == expected.update_sum.keys()
+    for name, value in expected.update_sum.items():
+        largest = float(value.abs().max())
+        assert largest > 0, f"{name} is not trained, so this test proves nothing of it"
+        difference = float((found.update_sum[name] - value).abs().max())
+        assert difference < 1e-6 * largest, f"{name} differs by {difference}, of {largest}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_step_equals_the_plain_loop(engine, stage) -> None:
+    parts = engine()
+    assert_same(train(parts, stage), plain_loop(parts, stage))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_several_steps_equal_the_plain_loop(engine, stage) -> None:
+    parts = engine("training.local_steps=3")
+    assert_same(train(parts, stage), plain_loop(parts, stage))
+
+
+@pytest.mark.parametrize("objective", ["gbce", "in_batch"])
+def test_other_objectives_equal_the_plain_loop(engine, objective) -> None:
+    parts = engine("training.local_steps=2", f"training.objective={objective}")
+    assert_same(train(parts, "backbone"), plain_loop(parts, "backbone"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_copies_of_one_step_equal_one_backward_pass(engine, stage) -> None:
+    one_pass = train(engine(), stage)
+    copies = train(engine("training.clip_norm=1e9"), stage)  # a bound needs copies
+    assert_same(copies, one_pass)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_some_windows_and_positions_equal_the_plain_loop(engine, stage) -> None:
+    drawn = [f"stages.{stage}.windows=2", f"stages.{stage}.positions=3"]
+    parts = engine("training.local_steps=2", *drawn)
+    assert_same(train(parts, stage), plain_loop(parts, stage))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("stage", ["backbone", "routing"])
+def test_the_update_of_every_user_is_bounded(engine, stage, steps) -> None:
+    free = engine(f"training.local_steps={steps}")
+    norms = [norm(train_alone(*free, stage, user)[0]) for user in MEMBERS]
+    bound = sorted(norms)[len(norms) // 2]
+    parts = engine(f"training.local_steps={steps}", f"training.clip_norm={bound!r}")
+    for user, unbounded in zip(MEMBERS, norms, strict=True):
+        alone = train(parts, stage, [user])
+        found = norm(alone.update_sum) / alone.weight_sum
+        assert found == pytest.approx(min(bound, unbounded), rel=1e-5)
+    assert_same(train(parts, stage), plain_loop(parts, stage))
+
+
+@pytest.mark.parametrize("stage", ["backbone", "alignment"])
+def test_how_many_users_fit_does_not_change_the_result(engine, stage, monkeypatch) -> None:
+    everyone = list(range(40))
+    parts = engine("training.local_steps=2")
+    together = train(parts, stage, everyone)
+    sizes: list[int] = []
+
+    def noting(*args: object) -> list[Tensor]:
+        chunks = list(_user_chunks(*args))  # type: ignore[arg-type]
+        sizes.extend(map(len, chunks))
+        return chunks
+
+    monkeypatch.setattr("fedrec.training.copies._user_chunks", noting)
+    few = engine("training.local_steps=2", "training.memory_mib=1")
+    assert_same(train(few, stage, everyone), together)
+    assert len(sizes) > 2 and sum(sizes) == 40
+
+
+def test_how_many_windows_fit_does_not_change_the_result(engine, monkeypatch) -> None:
+    parts = engine()
+    together = train(parts, "routing")
+    monkeypatch.setattr(cohort_module, "_WINDOWS_AT_ONCE", 4)
+    assert_same(train(parts, "routing"), together)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_model_stays_as_it_is(engine, stage, steps) -> None:
+    parts = engine(f"training.local_steps={steps}")
+    before = {name: value.detach().clone() for name, value in parts[1].named_parameters()}
+    train(parts, stage)
+    for name, value in parts[1].named_parameters():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_the_stage_trains_and_nothing_else(engine, stage) -> None:
+    expected = {
+        "backbone": {"item_embedding", "backbone"},
+        "alignment": {"visual", "semantic", "collaborative", "fusion", "gate"},
+        "routing": {"router", "visual", "semantic", "collaborative", "fusion", "gate", "backbone"},
+    }
+    found = {
+        name.split(".")[0].removesuffix("_expert") for name in train(engine(), stage).update_sum
+    }
+    assert found == expected[stage]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_only_items_that_the_user_names_move(engine, steps) -> None:
+    node, _ = parts = engine(f"training.local_steps={steps}")
+    table = train(parts, "backbone", [9]).update_sum["item_embedding.weight"]
+    moved = set(torch.nonzero(table.abs().sum(1)).flatten().tolist())
+    named: set[int] = set()
+    for step in range(steps):
+        batch = node._step(node.trainable[[9]], node.task("backbone"), ROUND, step)
+        for part in (batch.item_ids, batch.targets, batch.negatives):
+            named |= set(part.flatten().tolist())
+    assert moved == named - {0}
+
+
+def test_local_steps_draw_anew(engine) -> None:
+    node, _ = engine("training.local_steps=2")
+    first, second = (
+        node._step(node.trainable[MEMBERS], node.task("backbone"), ROUND, step) for step in (0, 1)
+    )
+    assert not torch.equal(first.negatives, second.negatives)
+    assert not torch.equal(first.keys, second.keys)
+
+
+def test_gradients_are_not_left_behind(engine) -> None:
+    parts = engine()
+    train(parts, "backbone")
+    assert all(value.grad is None for value in parts[1].parameters())
+
+
+def test_the_item_table_may_train_beside_experts(engine) -> None:
+    """No stage does so today. A stage is data, so both engines must be ready for one that does."""
+    found = []
+    for overrides in ((), ("training.clip_norm=1e9",)):
+        node, model = engine(*overrides)
+        task = node.task("routing")
+        wider = replace(task, stage=replace(task.stage, trains=("item_embedding", "*_expert")))
+        found.append(node.train(model, wider, ROUND, MEMBERS))
+    assert_same(*found)
+    assert (found[0].update_sum["item_embedding.weight"][0] == 0).all()

@@ -1,0 +1,336 @@
+"""What a run writes survives a kill at any moment, or says clearly that it did not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedrec.config import Config, from_flat, load_config
+from fedrec.errors import CheckpointError, FedrecError
+from fedrec.stages import STAGES
+from server import run_folder
+from server.federation import Federation, NodeInfo
+from server.optimizers import build_strategy, moments, restore_moments
+from server.progress import RoundReport
+from server.run_folder import RunFolder
+from server.strategy import StageStrategy
+
+pytestmark = pytest.mark.usefixtures("flower_identity")
+
+ARRAYS = {
+    "item_embedding.weight": np.array([[0.1, -0.2], [0.3, 0.4]], dtype=np.float32),
+    "backbone.scale": np.array([1.0], dtype=np.float32),
+}
+FROZEN = {"gate": np.array([0.1], dtype=np.float32)}
+METRICS = {"full": {"ndcg@10": 0.25, "users": 4}}
+
+
+def config(folder: RunFolder, **run: Any) -> Config:
+    return from_flat({"run.out": str(folder.path), **{f"run.{k}": v for k, v in run.items()}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    made = RunFolder(tmp_path / "run")
+    made.begin(config(made))
+    return made
+
+
+def make(
+    stage: str = "backbone", frozen: dict[str, Any] = FROZEN, optimizer: str = "fedadam"
+) -> StageStrategy:
+    settings = from_flat({"federation.optimizer": optimizer})
+    strategy = build_strategy(settings.federation)
+    strategy.prepare(
+        config=settings,
+        stage=STAGES[stage],
+        federation=Federation((NodeInfo(1, 0, 1, 2, "c", ()),)),
+        arrays=ARRAYS,
+        frozen=frozen,
+        on_round=lambda strategy, report: None,
+    )
+    return strategy
+
+
+def at_round(number: int, **options: Any) -> StageStrategy:
+    """A strategy whose every number depends on the round."""
+    strategy = make(**options)
+    generator = np.random.default_rng(number)
+    strategy.arrays = {n: generator.normal(size=a.shape).astype("f4") for n, a in ARRAYS.items()}
+    strategy.best_arrays = {n: value + 1 for n, value in strategy.arrays.items()}
+    progress = strategy.progress
+    progress.round, progress.best_round, progress.best_value = number, number - 1, 0.1 + 0.2
+    progress.best_metrics, progress.stale_evaluations = METRICS, 1
+    progress.failed_rounds, progress.seconds, progress.bytes_up = 2, 1.5, 10**12
+    kinds = ("m_t", "v_t") if options.get("optimizer", "fedadam") == "fedadam" else ()
+    saved = {f"{k}/{n}": generator.normal(size=a.shape) for k in kinds for n, a in ARRAYS.items()}
+    restore_moments(strategy, saved)
+    return strategy
+
+
+def assert_same(found: StageStrategy, expected: StageStrategy) -> None:
+    assert found.progress == expected.progress
+    assert found.first_round == expected.progress.round
+    assert list(found.arrays) == list(found.best_arrays) == list(expected.arrays)
+    pairs = [
+        (found.arrays, expected.arrays),
+        (found.best_arrays, expected.best_arrays),
+        (moments(found), moments(expected)),
+    ]
+    for ours, theirs in pairs:
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            assert ours[name].dtype == value.dtype
+            np.testing.assert_array_equal(ours[name], value)
+
+
+# -------------------------------------------------------------------------------------------- state
+
+
+def test_a_state_comes_back_with_progress_models_and_moments(folder: RunFolder) -> None:
+    folder.save_state(at_round(3))
+    fresh = make()
+
+    assert folder.load_state(fresh)
+
+    assert_same(fresh, at_round(3))
+
+
+def test_there_is_no_state_of_a_new_run_or_of_another_stage(folder: RunFolder) -> None:
+    assert not folder.load_state(make())
+    folder.save_state(at_round(3))
+    assert not folder.load_state(make(stage="routing"))
+
+
+def test_only_the_last_state_is_kept(folder: RunFolder) -> None:
+    for number in (10, 20, 30):
+        folder.save_state(at_round(number))
+
+    assert len(list(folder.checkpoints.iterdir())) == 2
+    fresh = make()
+    folder.load_state(fresh)
+    assert fresh.progress.round == 30
+
+
+@pytest.mark.parametrize("rounds", [(10, 20), (3, 4), (7, 9)])
+@pytest.mark.parametrize("step", ["write_tensors", "write_json", "forget"])
+def test_a_kill_while_a_state_is_saved_leaves_the_one_before_or_this_one(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, rounds: tuple[int, int], step: str
+) -> None:
+    """Killed before each of the three steps of saving; before the last the new state counts."""
+    folder.save_state(at_round(rounds[0]))
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*((Path, "glob") if step == "forget" else (run_folder, step)), killed)
+        folder.save_state(at_round(rounds[1]))
+
+    fresh = make()
+    assert folder.load_state(fresh)
+    assert_same(fresh, at_round(rounds[1] if step == "forget" else rounds[0]))
+
+
+def test_temporary_files_of_a_killed_process_do_not_matter_and_do_not_stay(
+    folder: RunFolder,
+) -> None:
+    folder.save_state(at_round(3))
+    for name in (".state.json.part-999", ".state-backbone-4.safetensors.part-999"):
+        (folder.checkpoints / name).write_bytes(b"half")
+
+    folder.begin(config(folder, resume=True))
+
+    fresh = make()
+    assert folder.load_state(fresh)
+    assert_same(fresh, at_round(3))
+    assert not [path for path in folder.checkpoints.iterdir() if ".part-" in path.name]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    ("which", "damage"),
+    [
+        ("state.json", cut),
+        ("state.json", lambda path: path.write_bytes(b"\xff\xfe")),
+        ("state.json", lambda path: path.write_text("[]")),
+        ("state-*", cut),
+        ("state-*", flip),
+        ("state-*", Path.unlink),
+        ("state-*", lambda path: path.write_bytes(b"")),
+    ],
+    ids=["cut json", "no text", "a list", "cut tensors", "one bit", "no tensors", "empty tensors"],
+)
+def test_a_damaged_state_is_told_by_its_path(
+    folder: RunFolder, which: str, damage: Callable[[Path], object]
+) -> None:
+    folder.save_state(at_round(3))
+    (path,) = folder.checkpoints.glob(which)
+    damage(path)
+
+    with pytest.raises(FedrecError, match=path.name):
+        folder.load_state(make())
+
+
+@pytest.mark.parametrize("key", ["tensors", "progress", "fingerprint", "progress.round"])
+def test_a_state_of_another_format_is_told(folder: RunFolder, key: str) -> None:
+    folder.save_state(at_round(3))
+    path = folder.checkpoints / "state.json"
+    about = json.loads(path.read_text())
+    if key == "progress.round":
+        about["progress"]["rounds_done"] = about["progress"].pop("round")
+    else:
+        del about[key]
+    path.write_text(json.dumps(about))
+
+    with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
+        folder.load_state(make())
+
+
+def test_a_state_that_was_trained_on_another_parent_is_refused(folder: RunFolder) -> None:
+    folder.save_state(at_round(3))
+    foreign = {"gate": np.array([0.2], dtype=np.float32)}
+
+    with pytest.raises(CheckpointError, match="other frozen groups"):
+        folder.load_state(make(frozen=foreign))
+
+
+# ------------------------------------------------------------------------------- lines of metrics
+
+
+def lines(folder: RunFolder) -> list[tuple[str, int]]:
+    records = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    return [(record["stage"], record["round"]) for record in records]
+
+
+def test_a_line_a_round_with_all_that_is_known_of_it(folder: RunFolder) -> None:
+    report = RoundReport(
+        "backbone", 3, 9, loss=1.5, validation=METRICS, gate=0.1, warnings=["nöde"]
+    )
+    folder.append_round(report)
+    folder.append_round(RoundReport("backbone", 4, 9))
+
+    first, second = (json.loads(line) for line in folder.metrics.read_text().splitlines())
+    assert first["validation"] == METRICS
+    assert first["warnings"] == ["nöde"]
+    assert (second["round"], second["loss"], second["validation"]) == (4, None, None)
+
+
+def test_rounds_that_run_again_are_forgotten_and_others_kept(folder: RunFolder) -> None:
+    for stage, number in (("backbone", 1), ("backbone", 2), ("alignment", 1), ("alignment", 2)):
+        folder.append_round(RoundReport(stage, number, 2))
+
+    folder.forget_rounds_after("alignment", {"backbone"}, 1)
+
+    assert lines(folder) == [("backbone", 1), ("backbone", 2), ("alignment", 1)]
+
+
+@pytest.mark.parametrize("missing", [1, 20, 80])
+def test_a_line_that_was_cut_short_is_forgotten(folder: RunFolder, missing: int) -> None:
+    for number in (1, 2, 3):
+        folder.append_round(RoundReport("backbone", number, 9))
+    content = folder.metrics.read_bytes()
+    folder.metrics.write_bytes(content[: -1 - missing])
+
+    folder.forget_rounds_after("backbone", set(), 3)
+    folder.append_round(RoundReport("backbone", 3, 9))
+
+    assert lines(folder) == [("backbone", 1), ("backbone", 2), ("backbone", 3)]
+
+
+def test_a_line_without_its_end_does_not_swallow_the_next(folder: RunFolder) -> None:
+    for number in (1, 2):
+        folder.append_round(RoundReport("backbone", number, 9))
+    folder.metrics.write_bytes(folder.metrics.read_bytes()[:-1])
+
+    folder.forget_rounds_after("backbone", set(), 2)
+    folder.append_round(RoundReport("backbone", 3, 9))
+
+    assert lines(folder) == [("backbone", 1), ("backbone", 2), ("backbone", 3)]
+
+
+def test_there_may_be_no_lines_yet(folder: RunFolder) -> None:
+    folder.metrics.unlink()
+
+    folder.forget_rounds_after("backbone", set(), 0)
+
+
+# ----------------------------------------------------------------------------- beginning and end
+
+
+def test_a_run_begins_with_its_configuration(folder: RunFolder) -> None:
+    assert load_config(folder.path / "config.toml") == config(folder)
+
+
+def test_a_new_run_forgets_the_one_before(folder: RunFolder) -> None:
+    """Otherwise a resume of the new run would take the old one's stages for its own."""
+    folder.append_round(RoundReport("backbone", 1, 1))
+    folder.save_state(at_round(1))
+    folder.write_results({"stages": {"backbone": {}}})
+
+    folder.begin(config(folder))
+
+    assert lines(folder) == []
+    assert list(folder.checkpoints.iterdir()) == []
+    assert folder.stage_results() == {}
+    assert not folder.load_state(make())
+
+
+def test_a_resumed_run_forgets_nothing(folder: RunFolder) -> None:
+    folder.append_round(RoundReport("backbone", 1, 1))
+    folder.save_state(at_round(1))
+    folder.write_results({"stages": {"backbone": {"rounds": 1}}})
+
+    folder.begin(config(folder, resume=True))
+
+    assert lines(folder) == [("backbone", 1)]
+    assert folder.stage_results() == {"backbone": {"rounds": 1}}
+    assert folder.load_state(make())
+
+
+def test_damaged_results_are_told(folder: RunFolder) -> None:
+    (folder.path / "results.json").write_text('{"stages": {')
+
+    with pytest.raises(FedrecError, match=r"results\.json is damaged"):
+        folder.stage_results()
+
+
+def status(folder: RunFolder) -> dict[str, Any]:
+    return dict(json.loads((folder.path / "status.json").read_text()))
+
+
+def test_the_status_of_a_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "not" / "there" / "yet")
+
+    with folder.status():
+        assert status(folder) == {"state": "running", "error": None, "pid": os.getpid()}
+
+    assert status(folder)["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(FedrecError("too few nodes"), "too few nodes"), (KeyboardInterrupt(), "KeyboardInterrupt")],
+)
+def test_the_status_of_a_run_that_failed(
+    folder: RunFolder, error: BaseException, told: str
+) -> None:
+    with pytest.raises(type(error)), folder.status():
+        raise error
+
+    assert (status(folder)["state"], status(folder)["error"]) == ("failed", told)
