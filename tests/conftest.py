@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,8 @@ from fedrec.model.feddmmr import FedDMMR
 from fedrec.training.node import Node, load_modalities
 
 torch.set_num_threads(1)  # nothing here needs more, and tests may run side by side
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 USERS, ITEMS = 130, 40
 # Every number that a test could depend on, so that defaults may be tuned freely.

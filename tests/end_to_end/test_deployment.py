@@ -1,6 +1,6 @@
 """A server and two clients as programs of their own, over HTTP on this machine.
 
-Flower's HTTP grid asks for replies every three seconds, so that even a small run takes a minute or two.
+Flower asks the HTTP grid for replies every three seconds, so that even a small run takes a minute.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedrec.config import Config, RunConfig, from_flat, load_config, to_flat, to_toml
@@ -139,6 +139,7 @@ def test_toml_is_read_back_as_it_was(out, data, seed, resume, tmp_path_factory) 
     assert load_config(path) == config
 
 
+@settings(max_examples=30)
 @given(st.floats(min_value=1e-300, max_value=1e300), st.floats(min_value=0, max_value=1e300))
 def test_numbers_are_read_back_to_the_last_bit(rate, weight) -> None:
     flat = {"stages.backbone.learning_rate": rate, "stages.routing.balance_weight": weight}

@@ -175,14 +175,22 @@ def test_at_the_start_every_group_that_trains_has_a_gradient(setting, stage) -> 
         assert largest > 10 * FederationConfig().tau, f"{group} gets {largest}"
 
 
-def test_at_the_default_start_the_gate_has_a_gradient(toy_config, setting) -> None:
+def test_at_the_default_start_gate_and_experts_both_move(toy_config, toy_node, toy_model) -> None:
+    """At 1e-4 the gate moved a thousand times faster than what it let through, then not at all."""
     default = ModelConfig().gate_init
     assert default >= 0.01
-    parts = setting(f"model.gate_init={default}", shaken=False)
-    found = gradients(parts, ALIGNED)
-    assert float(found["gate"].abs()) > 1e-2
-    # What the gate lets through is enough to move an expert: not 1e-4 of the gate's own.
-    assert float(found["visual_expert.scale"].abs().max()) > 1e-2 * float(found["gate"].abs())
+    alone = "stages.alignment.contrastive_weight=0"  # what the scores alone bring
+    config = toy_config(f"model.gate_init={default}", alone)
+    node, model = toy_node(config), toy_model(config, shaken=False)
+    update = node.train(model, node.task("alignment"), 1, list(range(60))).update_sum
+    norms = {
+        group: float(torch.cat([update[name].flatten() for name in names]).norm()) / 60
+        for group, names in groups(model).items()
+        if names[0] in update
+    }
+    assert norms["gate"] > 1e-3
+    for expert in ("visual_expert", "semantic_expert", "collaborative_expert"):
+        assert norms[expert] > 1e-3 * norms["gate"], norms
 
 
 def test_groups_are_the_modules(setting) -> None:

@@ -59,7 +59,7 @@ def test_window_ends_by_hand() -> None:
 
 
 @given(st.integers(2, 60), st.integers(1, 12), st.integers(0, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_windows_hold_every_pair_of_the_history_once(items, length, long_term) -> None:
     """Training on the last `max_len` interactions alone cost .04 HR@10 and more."""
     own = history(list(range(1, items + 1)), MemoryConfig(short_term=2, long_term=long_term))
@@ -102,7 +102,7 @@ def test_more_windows_and_positions_than_there_are() -> None:
 
 
 @given(st.lists(st.integers(2, 30), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shares_sum_to_one_for_every_user(lengths, windows, positions) -> None:
     sampling = replace(SAMPLING, windows=windows, positions=positions)
     histories = [history(list(range(1, length + 1))) for length in lengths]
@@ -151,7 +151,7 @@ def test_negatives_are_uniform_over_what_the_training_history_lacks() -> None:
     st.integers(0, 4),
     st.integers(1, 7),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_slot_is_visible_exactly_while_it_is_in_the_memory(
     lengths, short_term, long_term, window
 ) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from fedrec.config import MemoryConfig, StageConfig, TrainingConfig
 from fedrec.data import PreparedData, partition_users
 from fedrec.evaluation.metrics import add_sums
 from fedrec.evaluation.targets import users_with_target
@@ -304,72 +303,6 @@ def test_features_by_expert(toy_config, toy_data) -> None:
     assert held.keys() == {"visual"} and held["visual"].values.shape == (41, 10)
     assert held["visual"].values.dtype == torch.float32
     assert held["visual"].present.tolist() == toy_data.features["text"].present.tolist()
-
-
-# No setting is dead
-
-TRAINING = {
-    "objective": "bce",
-    "local_steps": "2",
-    "local_learning_rate": "0.25",
-    "clip_norm": "0.01",
-    "gbce_calibration": "0.3",
-    "memory_mib": "1",
-}
-STAGE = {
-    "windows": "1",
-    "positions": "2",
-    "negatives": "7",
-    "contrastive_weight": "0.9",
-    "contrastive_temperature": "0.7",
-    "surprise": "3.0",
-    "balance_weight": "0.9",
-}
-SERVER = {  # tested where the server uses them, and in test_schedule.py
-    "rounds", "patience", "learning_rate", "warmup_rounds", "final_rate", "backbone_rate",
-}  # fmt: skip
-MEMORY = {"short_term": "5", "long_term": "1", "novelty": "0.9"}
-
-
-def test_every_setting_is_listed() -> None:
-    assert TRAINING.keys() == {item.name for item in fields(TrainingConfig)}
-    assert STAGE.keys() | SERVER == {item.name for item in fields(StageConfig)}
-    assert MEMORY.keys() == {item.name for item in fields(MemoryConfig)}
-
-
-def changes(toy_config, toy_node, toy_model, stage: str, setting: str, *base: str) -> bool:
-    """Whether a setting changes what a node sends."""
-    sent = []
-    for overrides in (base, (*base, setting)):
-        config = toy_config(*overrides)
-        sent.append(train(toy_node(config), toy_model(config), stage, MEMBERS).update_sum)
-    return any(not torch.allclose(sent[0][name], sent[1][name]) for name in sent[0])
-
-
-@pytest.mark.parametrize("key", sorted(TRAINING.keys() - {"memory_mib"}))
-def test_a_setting_of_training_changes_the_update(toy_config, toy_node, toy_model, key) -> None:
-    base = ("training.objective=gbce",) if key == "gbce_calibration" else ()
-    setting = f"training.{key}={TRAINING[key]}"
-    assert changes(toy_config, toy_node, toy_model, "backbone", setting, *base)
-
-
-@pytest.mark.parametrize("key", STAGE)
-def test_a_setting_of_a_stage_changes_the_update(toy_config, toy_node, toy_model, key) -> None:
-    stage = "routing" if key == "balance_weight" else "alignment"
-    setting = f"stages.{stage}.{key}={STAGE[key]}"
-    assert changes(toy_config, toy_node, toy_model, stage, setting)
-
-
-@pytest.mark.parametrize("key", MEMORY)
-def test_a_setting_of_the_memory_changes_the_update(toy_config, toy_node, toy_model, key) -> None:
-    setting = f"memory.{key}={MEMORY[key]}"
-    assert changes(toy_config, toy_node, toy_model, "alignment", setting)
-    assert not changes(toy_config, toy_node, toy_model, "backbone", setting)
-
-
-@pytest.mark.parametrize("key", ["run.seed=5", "model.dropout=0.6"])
-def test_the_seed_and_dropout_change_the_update(toy_config, toy_node, toy_model, key) -> None:
-    assert changes(toy_config, toy_node, toy_model, "backbone", key)
 
 
 def test_a_round_trains_differently_from_another(toy_config, toy_node, toy_model) -> None:
