@@ -78,9 +78,19 @@ def _hint_when_interrupted(out: Path) -> Iterator[None]:
 
 
 def _check_data(config: Config) -> None:
+    """Raise DataError for data that cannot be read; say which experts will be missing."""
     from fedrec.data import PreparedData
 
-    PreparedData.load(config.run.data)
+    features = PreparedData.load(config.run.data).features
+    for expert, feature in config.model.modalities.items():
+        if feature not in features:
+            there = ", ".join(sorted(features)) or "none"
+            typer.secho(
+                f"{config.run.data} has no features {feature!r} (it has: {there}): the {expert} "
+                f'expert is left out; model.{expert}="" says that this is meant',
+                fg=typer.colors.YELLOW,
+                err=True,
+            )
 
 
 def _report_failure(error: str, log: Path, start: int) -> None:

@@ -92,6 +92,12 @@ class ModelConfig:
     router_rank: int = 8
     gate_init: float = 0.1
 
+    @property
+    def modalities(self) -> dict[str, str]:
+        """Expert -> name of the feature file it reads; an expert without a name is not wanted."""
+        named = {"visual": self.visual, "semantic": self.semantic}
+        return {expert: feature for expert, feature in named.items() if feature}
+
     def __post_init__(self) -> None:
         positive(self, "dim", "layers", "heads", "inner", "max_len", "time_scales")
         positive(self, "adapter", "router_rank", "gate_init")

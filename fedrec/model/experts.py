@@ -14,6 +14,8 @@ from fedrec.model.memory import FactoredAttention, Memory
 RECENCY_START = (0.1, 0.5, 1.5)
 SHARPNESS_START = 8.0
 SHARPNESS_LIMIT = 20.0
+# With it, exp(sharpness * similarity) stays far below what float32 holds.
+METRIC_LIMIT = 2.0
 # Similarities lie in [-1, 1], the trunk's scores in about [-10, 10].
 SCORE_SCALE = 10.0
 
@@ -70,13 +72,14 @@ class ModalityExpert(nn.Module):
         if self.query is not None:
             nn.init.zeros_(self.query.weight)
         self.metric = nn.Parameter(torch.ones(feature))
-        self.log_sharpness = nn.Parameter(torch.zeros(1))
+        share = torch.tensor([SHARPNESS_START / SHARPNESS_LIMIT])
+        self.sharpness_logit = nn.Parameter(torch.logit(share))
         start = [RECENCY_START[reader % len(RECENCY_START)] for reader in range(readers)]
         self.recency = nn.Parameter(torch.tensor(start))
         self.scale = nn.Parameter(torch.ones(readers))
         self.prior = nn.Parameter(torch.zeros(feature))
         self.to_backbone = nn.Linear(feature, dim, bias=False)
-        nn.init.normal_(self.to_backbone.weight, std=0.02)
+        nn.init.normal_(self.to_backbone.weight, std=0.1)
 
     def forward(
         self,
@@ -96,8 +99,9 @@ class ModalityExpert(nn.Module):
         query = candidate
         if self.query is not None:
             query = functional.normalize(candidate + self.query(embedded_candidates), dim=-1)
-        sharpness = (SHARPNESS_START * self.log_sharpness.exp()).clamp(max=SHARPNESS_LIMIT)
-        logits = slot @ (query * self.metric * sharpness).transpose(-1, -2)  # [batch, slots, items]
+        sharpness = SHARPNESS_LIMIT * torch.sigmoid(self.sharpness_logit)
+        metric = sharpness * self.metric.clamp(-METRIC_LIMIT, METRIC_LIMIT)
+        logits = slot @ (query * metric).transpose(-1, -2)  # [batch, slots, items]
         filled = memory.visible & present[memory.item_ids].unsqueeze(-2)
         attention = FactoredAttention.of(
             self._recency(memory.age) * filled.unsqueeze(-3), logits.exp()

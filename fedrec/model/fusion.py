@@ -26,7 +26,7 @@ class CrossModalFusion(nn.Module):
         self.query = nn.Linear(dim, dim, bias=False)
         self.key = nn.Linear(dim, dim, bias=False)
         for projection in (self.query, self.key):
-            nn.init.normal_(projection.weight, std=0.02)
+            nn.init.normal_(projection.weight, std=dim**-0.5)
 
     def forward(
         self, hidden: Tensor, readings: Mapping[str, Reading], embedded_candidates: Tensor

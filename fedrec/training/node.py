@@ -187,12 +187,6 @@ def stage_task(config: Config, stage_name: str) -> StageTask:
     return StageTask(STAGES[stage_name], getattr(config.stages, stage_name), config.training)
 
 
-def modality_names(config: Config) -> Mapping[str, str]:
-    """Expert name -> name of the feature file it reads."""
-    named = {"visual": config.model.visual, "semantic": config.model.semantic}
-    return {expert: feature for expert, feature in named.items() if feature}
-
-
 def load_modalities(data: PreparedData, config: Config) -> dict[str, Modality]:
     """The features that the configured experts read, of those that the data have."""
     return {
@@ -204,6 +198,6 @@ def load_modalities(data: PreparedData, config: Config) -> dict[str, Modality]:
                 config.run.device
             ),
         )
-        for expert, feature in modality_names(config).items()
+        for expert, feature in config.model.modalities.items()
         if feature in data.features
     }

@@ -17,7 +17,7 @@ from fedrec.model.feddmmr import FedDMMR
 from fedrec.stages import STAGES
 from fedrec.training.cohort import CohortUpdate
 from fedrec.training.losses import window_losses
-from fedrec.training.node import Node, load_modalities, modality_names
+from fedrec.training.node import Node, load_modalities
 
 MEMBERS = [0, 1, 2, 5, 9, 14, 30, 60, 97]
 
@@ -298,7 +298,7 @@ def test_without_features_the_memory_is_first_in_first_out(toy_config, toy_node,
 
 def test_features_by_expert(toy_config, toy_data) -> None:
     config = toy_config("model.visual=text", "model.semantic=")
-    assert modality_names(config) == {"visual": "text"}
+    assert config.model.modalities == {"visual": "text"}
     held = load_modalities(toy_data, config)
     assert held.keys() == {"visual"} and held["visual"].values.shape == (41, 10)
     assert held["visual"].values.dtype == torch.float32
