@@ -25,8 +25,8 @@ def main(grid: Grid, context: Context) -> None:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
+    folder.begin(config)
     with folder.status():
-        folder.begin(config)
         federation = gather_federation(
             grid,
             nodes=config.federation.nodes,

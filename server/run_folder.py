@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from server.optimizers import moments, restore_moments
 from server.progress import Progress, RoundReport
 from server.strategy import StageStrategy
 
+LOG = logging.getLogger(__name__)
+
 
 class RunFolder:
     """Where a run writes; every file is written whole or not at all, or appended line by line."""
@@ -30,12 +33,18 @@ class RunFolder:
         self._state = self.checkpoints / "state.json"
 
     def begin(self, config: Config) -> None:
-        """Make the folder and write the configuration; without resume, forget what was there."""
+        """Make the folder and write the configuration.
+
+        Raises FedrecError where the folder holds a run and this one does not resume it: a result is
+        never overwritten unasked.
+        """
+        if not config.run.resume and (self.path / "config.toml").exists():
+            raise FedrecError(
+                f"{self.path} holds a run already: choose another run.out, or run.resume=true"
+            )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        if not config.run.resume:
-            self.metrics.write_text("", encoding="utf-8")
-            self._results.unlink(missing_ok=True)
-        for leftover in self.checkpoints.glob("*" if not config.run.resume else ".*.part-*"):
+        self.metrics.touch()
+        for leftover in self.checkpoints.glob(".*.part-*"):
             leftover.unlink()
         text = to_toml(config).encode()
         write_atomically(self.path / "config.toml", lambda stream: stream.write(text))
@@ -47,6 +56,8 @@ class RunFolder:
         try:
             yield
         except BaseException as error:
+            if not isinstance(error, FedrecError):
+                LOG.exception("the run failed")
             self._write_status("failed", str(error) or type(error).__name__)
             raise
         self._write_status("finished", None)

@@ -277,18 +277,15 @@ def test_a_run_begins_with_its_configuration(folder: RunFolder) -> None:
     assert load_config(folder.path / "config.toml") == config(folder)
 
 
-def test_a_new_run_forgets_the_one_before(folder: RunFolder) -> None:
-    """Otherwise a resume of the new run would take the old one's stages for its own."""
+def test_a_new_run_never_replaces_the_one_before(folder: RunFolder) -> None:
     folder.append_round(RoundReport("backbone", 1, 1))
-    folder.save_state(at_round(1))
-    folder.write_results({"stages": {"backbone": {}}})
+    folder.write_results({"stages": {"backbone": {"rounds": 1}}})
 
-    folder.begin(config(folder))
+    with pytest.raises(FedrecError, match="holds a run already"):
+        folder.begin(config(folder))
 
-    assert lines(folder) == []
-    assert list(folder.checkpoints.iterdir()) == []
-    assert folder.stage_results() == {}
-    assert not folder.load_state(make())
+    assert lines(folder) == [("backbone", 1)]
+    assert folder.stage_results() == {"backbone": {"rounds": 1}}
 
 
 def test_a_resumed_run_forgets_nothing(folder: RunFolder) -> None:
