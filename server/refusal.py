@@ -33,6 +33,7 @@ class Update:
     weight: float
     loss: float
     users: int
+    seconds: float
 
 
 def read_update(reply: Message, sent: Arrays, *, max_norm: float, max_weight: float) -> Update:
@@ -57,7 +58,8 @@ def read_update(reply: Message, sent: Arrays, *, max_norm: float, max_weight: fl
     norm = math.sqrt(squares) / weight
     if norm > max_norm:
         raise Refused(f"mean update of norm {norm:g}, at most {max_norm:g}")
-    return Update(sums=sums, weight=weight, loss=metrics[LOSS], users=int(metrics[USERS]))
+    users, seconds = int(metrics[USERS]), metrics[SECONDS]
+    return Update(sums=sums, weight=weight, loss=metrics[LOSS], users=users, seconds=seconds)
 
 
 def read_rank_sums(reply: Message, split: str) -> dict[str, float]:

@@ -154,6 +154,7 @@ class StageStrategy(FedAvg):
         weight = sum(update.weight for update in updates)
         self.report.loss = sum(update.loss for update in updates) / weight
         self.report.users = sum(update.users for update in updates)
+        self.report.slowest_node_s = max(update.seconds for update in updates)
         squares: dict[str, float] = {}
         for name, value in mean.items():
             group = group_of(name)

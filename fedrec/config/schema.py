@@ -200,7 +200,7 @@ class StagesConfig:
     )
     alignment: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=60,
+            rounds=40,
             learning_rate=1e-2,
             final_rate=0.1,
             windows=1,
@@ -211,7 +211,7 @@ class StagesConfig:
     )
     routing: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=60,
+            rounds=40,
             learning_rate=4e-3,
             final_rate=0.1,
             backbone_rate=0.1,
