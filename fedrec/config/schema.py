@@ -195,7 +195,7 @@ class StagesConfig:
 
     backbone: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=180, learning_rate=6e-3, final_rate=0.05, backbone_rate=0.25
+            rounds=200, learning_rate=6e-3, final_rate=0.05, backbone_rate=0.25
         )
     )
     alignment: StageConfig = field(

@@ -33,8 +33,16 @@ def stop_marked(mark: str, *, grace_s: float, kill_s: float = 5.0) -> list[int]:
     holds them or they belong to another user).
     """
     if not _wait(lambda: not marked_processes(mark), grace_s):
-        _wait(lambda: not _kill(marked_processes(mark)), kill_s)
+        _wait(lambda: _killed(mark), kill_s)
     return marked_processes(mark)
+
+
+def _killed(mark: str) -> bool:
+    """Whether nothing was left to kill, twice: in the midst of an exec a process has no mark."""
+    if _kill(marked_processes(mark)):
+        return False
+    time.sleep(0.1)
+    return not _kill(marked_processes(mark))
 
 
 def _kill(pids: list[int]) -> list[int]:

@@ -43,8 +43,7 @@ def attention_written_out(expert: ModalityExpert, scene) -> tuple[Tensor, Tensor
         asked = query + expert.query(scene.embedding[scene.candidates])
         query = functional.normalize(asked, dim=-1)
     similarity = torch.einsum("cf,f,bjf->bcj", query, expert.metric, slot)
-    sharpness = experts.SHARPNESS_START * expert.log_sharpness.exp()
-    sharpness = min(sharpness, torch.tensor(experts.SHARPNESS_LIMIT))
+    sharpness = experts.SHARPNESS_LIMIT * torch.sigmoid(expert.sharpness_logit)
     recency = expert.recency.abs().clamp(max=5)[:, None, None]
     age = torch.log1p(scene.memory.age.float())[:, None]
     logits = (sharpness * similarity)[:, None, None] - (recency * age).unsqueeze(-2)

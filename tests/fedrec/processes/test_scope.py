@@ -81,6 +81,8 @@ def test_a_signal_to_the_launcher_ends_the_scope(number: signal.Signals, code: i
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        # under nohup a hangup would be ignored, here and below
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     ) as launcher:
         assert launcher.stdout is not None
         mark, folder = launcher.stdout.readline().split()
