@@ -17,13 +17,18 @@ MARK = "FEDREC_RUN_ID"
 
 
 def marked_processes(mark: str) -> list[int]:
-    """Ids of the living processes, other than this one, whose environment carries the mark."""
+    """Ids of the living processes, other than this one, that carry the mark or descend from one.
+
+    Descent counts because a program may overwrite its environment, as Ray's agents do when they
+    set their title.
+    """
     wanted = f"{MARK}={mark}".encode()
-    return [
-        pid
-        for pid in _process_ids()
-        if pid != os.getpid() and wanted in _environment(pid).split(b"\0")
-    ]
+    pids = [pid for pid in _process_ids() if pid != os.getpid()]
+    found = {pid for pid in pids if wanted in _environment(pid).split(b"\0")}
+    parents = {pid: _parent(pid) for pid in pids} if found else {}
+    while born := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= born
+    return sorted(found)
 
 
 def stop_marked(mark: str, *, grace_s: float, kill_s: float = 5.0) -> list[int]:
@@ -76,3 +81,11 @@ def _environment(pid: int) -> bytes:
         return Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return b""
+
+
+def _parent(pid: int) -> int:
+    """A process's parent; 0 for one that has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
