@@ -87,10 +87,16 @@ def _check_data(config: Config) -> None:
             there = ", ".join(sorted(features)) or "none"
             typer.secho(
                 f"{config.run.data} has no features {feature!r} (it has: {there}): the {expert} "
-                f'expert is left out; model.{expert}="" says that this is meant',
+                f"expert is left out; {_without(expert)} says that this is meant",
                 fg=typer.colors.YELLOW,
                 err=True,
             )
+
+
+def _without(expert: str) -> str:
+    return (
+        f'model.{expert}=""' if expert in ("visual", "semantic") else "a model.further without it"
+    )
 
 
 def _report_failure(error: str, log: Path, start: int) -> None:

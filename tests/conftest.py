@@ -38,7 +38,10 @@ STAGES = ("backbone", "alignment", "routing")
 
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    """130 users with 1 to 24 of 40 items; some items lack an image, some a text, one lacks both."""
+    """130 users with 1 to 24 of 40 items; some items lack an image, some a text, one lacks both.
+
+    There is a third modality, audio, of the odd items alone.
+    """
     folder = tmp_path_factory.mktemp("toy")
     generator = np.random.default_rng(7)
     rows = [
@@ -53,9 +56,13 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     out = prepare(
         "csv", source=folder / "toy.csv", out=folder / "out", min_interactions=1, columns=columns
     )
-    for name, width, absent in (("image", 12, [1, 4, 9]), ("text", 10, [2, 4])):
+    for name, width, absent in (
+        ("image", 12, [1, 4, 9]),
+        ("text", 10, [2, 4]),
+        ("audio", 6, range(0, ITEMS, 2)),
+    ):
         present = np.ones(ITEMS + 1, dtype=np.bool_)
-        present[absent] = False
+        present[list(absent)] = False
         write_features(out, name, generator.normal(size=(ITEMS + 1, width)), present, {})
     return PreparedData.load(out)
 

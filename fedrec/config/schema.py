@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from fedrec.config.checks import at_least, between, one_of, positive, within
 from fedrec.errors import ConfigError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*").fullmatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +74,8 @@ class ModelConfig:
     """The shape of the model.
 
     dim, layers, heads, inner, max_len, dropout: of the SASRec backbone. visual, semantic: names of
-    the feature files the two experts read. collaborative: also read the item embeddings of the
+    the feature files the two experts read. further: names of more feature files, separated by
+    commas; each gets an expert of its name. collaborative: also read the item embeddings of the
     memory. router: `flat` (one expert a modality) or `hierarchical` (`time_scales` experts a
     modality). adapter: hidden width of the residual adapters over frozen features.
     gate_init: start of the learnable gate before the experts.
@@ -85,6 +89,7 @@ class ModelConfig:
     dropout: float = 0.3
     visual: str = "image"
     semantic: str = "text"
+    further: str = ""
     collaborative: bool = True
     router: str = "hierarchical"
     time_scales: int = 3
@@ -96,13 +101,24 @@ class ModelConfig:
     def modalities(self) -> dict[str, str]:
         """Expert -> name of the feature file it reads; an expert without a name is not wanted."""
         named = {"visual": self.visual, "semantic": self.semantic}
+        named |= {name: name for name in self._further}
         return {expert: feature for expert, feature in named.items() if feature}
+
+    @property
+    def _further(self) -> list[str]:
+        return [name.strip() for name in self.further.split(",")] if self.further else []
 
     def __post_init__(self) -> None:
         positive(self, "dim", "layers", "heads", "inner", "max_len", "time_scales")
         positive(self, "adapter", "router_rank", "gate_init")
         between(self, "dropout", 0, 1)
         one_of(self, "router", ("flat", "hierarchical"))
+        experts = ["visual", "semantic", "collaborative", *self._further]
+        if len(set(experts)) < len(experts) or not all(map(_NAME, experts)):
+            raise ConfigError(
+                f"further = {self.further!r}: must be names of feature files separated by commas, "
+                f"of letters, digits, - and _, each once and none of {', '.join(experts[:3])}"
+            )
         if self.dim % self.heads:
             raise ConfigError(f"dim = {self.dim}: must be a multiple of heads = {self.heads}")
 

@@ -162,7 +162,11 @@ class Node:
         """What novelty is measured by: all modalities side by side, of unit length."""
         if not self.modalities:
             return None
-        parts = [modality.values[items].cpu() for modality in self.modalities.values()]
+        wanted = torch.from_numpy(items).to(self.config.run.device)
+        parts = [
+            (held.values[wanted] * held.present[wanted].unsqueeze(-1)).cpu()
+            for held in self.modalities.values()
+        ]
         return torch.nn.functional.normalize(torch.cat(parts, dim=-1), dim=-1).numpy()
 
     def _memory_now(

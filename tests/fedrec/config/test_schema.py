@@ -134,3 +134,15 @@ def test_defaults_that_earlier_mistakes_decided() -> None:
     assert config.model.gate_init >= 0.01  # 1e-4 starved the experts
     assert config.federation.weighting == "examples"  # all alike: .03 NDCG@10
     assert config.stages.backbone.windows == 0  # the whole history: .04 HR@10
+
+
+@pytest.mark.parametrize(
+    "further", ["audio,audio", "visual", "collaborative", "audio,", "../audio", "au.dio"]
+)
+def test_further_modalities_are_names_of_files_each_once(further) -> None:
+    refused("model.further", further)
+
+
+def test_experts_by_the_feature_file_they_read() -> None:
+    model = from_flat({"model.visual": "", "model.further": "audio, tags-2"}).model
+    assert model.modalities == {"semantic": "text", "audio": "audio", "tags-2": "tags-2"}

@@ -23,6 +23,7 @@ OTHER = {
     "dropout": "0.6",
     "visual": "text",
     "semantic": "",
+    "further": "audio",
     "collaborative": "false",
     "router": "flat",
     "time_scales": "3",

@@ -13,7 +13,7 @@ from fedrec.data import PreparedData, partition_users
 from fedrec.evaluation.metrics import add_sums
 from fedrec.evaluation.targets import users_with_target
 from fedrec.memory import residency
-from fedrec.model.feddmmr import FedDMMR
+from fedrec.model.feddmmr import FedDMMR, Modality, groups
 from fedrec.stages import STAGES
 from fedrec.training.cohort import CohortUpdate
 from fedrec.training.losses import window_losses
@@ -303,6 +303,65 @@ def test_features_by_expert(toy_config, toy_data) -> None:
     assert held.keys() == {"visual"} and held["visual"].values.shape == (41, 10)
     assert held["visual"].values.dtype == torch.float32
     assert held["visual"].present.tolist() == toy_data.features["text"].present.tolist()
+
+
+def test_a_further_modality_is_a_file_and_a_line(toy_config, toy_node, toy_model) -> None:
+    config = toy_config("model.further=audio")
+    node, model = toy_node(config), toy_model(config)
+    assert model.expert_names == ("audio", "collaborative", "semantic", "visual")
+    assert node.modalities["audio"].values.shape == (41, 6)  # as the file has it, nowhere set
+    update = node.train(model, node.task("alignment"), 1, list(range(60))).update_sum
+    moved = groups(model)["audio_expert"]
+    assert all(update[name].abs().max() > 0 for name in moved)
+
+
+def with_missing(modalities: dict[str, Modality], share: float) -> dict[str, Modality]:
+    """Every modality with `share` of the items masked; what stands in masked rows is nonsense."""
+    generator = torch.Generator().manual_seed(0)
+    masked = {}
+    for name, modality in modalities.items():
+        order = torch.rand(len(modality.present), generator=generator).argsort()
+        missing = torch.zeros(len(order), dtype=torch.bool)
+        missing[order[: round(share * len(order))]] = True
+        missing[0] = True
+        nonsense = 1e3 * torch.randn(modality.values.shape, generator=generator)
+        values = torch.where(missing[:, None], nonsense, modality.values)
+        masked[name] = Modality(values, ~missing)
+    return masked
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("stage", ["alignment", "routing"])
+def test_a_share_of_the_features_may_be_missing(
+    stage, share, toy_config, toy_model, toy_data
+) -> None:
+    """Masked rows touch neither an update nor a score; with all masked the experts stand still."""
+    config = toy_config("model.collaborative=false")
+    model, everybody = toy_model(config), range(toy_data.num_users)
+    masked = with_missing(load_modalities(toy_data, config), share)
+    empty = {
+        name: Modality(torch.where(held.present[:, None], held.values, 0.0), held.present)
+        for name, held in masked.items()
+    }
+    users = users_with_target(toy_data, "validation", np.arange(20, 30))
+    results = []
+    for modalities in (masked, empty):
+        node = Node(toy_data, everybody, config, modalities)
+        update = node.train(model, node.task(stage), 1, list(range(30))).update_sum
+        with torch.no_grad():
+            scores = node.scorer(model, STAGES[stage].active, "validation")(users)
+        results.append((update, scores))
+    (update, scores), (update_empty, scores_empty) = results
+    torch.testing.assert_close(scores, scores_empty)
+    assert all(torch.isfinite(value).all() for value in update.values())
+    for name, value in update.items():
+        torch.testing.assert_close(value, update_empty[name], msg=name)
+    moved = max(
+        float(update[name].abs().max())
+        for expert in model.expert_names
+        for name in groups(model)[f"{expert}_expert"]
+    )
+    assert (moved == 0) == (share == 1)
 
 
 def test_a_round_trains_differently_from_another(toy_config, toy_node, toy_model) -> None:
