@@ -20,7 +20,7 @@ from fedrec.errors import FedrecError
 
 _FILES = "Which files"
 _CHOICES = "What to keep and hold out"
-_NAMES = "Columns (csv, parquet, recbole)"
+_NAMES = "Columns (csv, parquet, recbole, mmrec)"
 
 
 def prepare_command(
@@ -60,8 +60,12 @@ def prepare_command(
         ),
     ] = REPEATS[0],
     split: Annotated[
-        str, typer.Option(help=f"{' or '.join(SPLITS)}.", rich_help_panel=_CHOICES)
-    ] = SPLITS[0],
+        str | None,
+        typer.Option(
+            help=f"{' or '.join(SPLITS)} (by the publisher); else the data set's own.",
+            rich_help_panel=_CHOICES,
+        ),
+    ] = None,
     validation_quantile: Annotated[
         float,
         typer.Option(help="Share of interactions before.", rich_help_panel=_CHOICES),
@@ -96,7 +100,7 @@ def prepare_command(
     """Make a prepared data folder from a publisher's files, a local copy or the built-in set.
 
     NAME is ml-latest-small (built in), ml-100k, ml-1m, ml-20m, ml-25m, ml-32m, or the format of
-    --source: recbole, csv, parquet. Without --source, what is not built in is downloaded.
+    --source: recbole, mmrec, csv, parquet. Without --source, what is not built in is downloaded.
     """
     columns = Columns(
         user=user_column,
@@ -135,6 +139,7 @@ def summary(data: PreparedData) -> str:
         ("validation users", f"{int((data.validation_position >= 0).sum()):,}"),
         ("test users", f"{int((data.test_position >= 0).sum()):,}"),
         *((f"{name} features", _described(table)) for name, table in data.features.items()),
+        *(("note", note) for note in data.manifest.get("notes", ())),
         ("licence", data.manifest["licence"]),
         ("folder", str(data.path)),
     ]

@@ -5,37 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from fedrec.data.rows import field_count_fault
+from fedrec.data.split import LABELS
 
 RowCheck = Callable[[list[str]], str | None]
 
 
-def row_check(header: list[str], *, user: str, item: str, time: str, whole_ids: bool) -> RowCheck:
+def row_check(
+    header: list[str],
+    *,
+    keys: tuple[str, ...],
+    time: str | None,
+    label: str | None = None,
+    first_id: int | None = None,
+) -> RowCheck:
     """A function from a row's fields to its fault or None.
 
-    The first row settles whether the file's times are numbers or dates; later rows must agree.
+    keys: columns that must hold whole numbers from `first_id`, or, without one, any text. The
+    first row settles whether the file's times are numbers or dates; later rows must agree.
     """
-    user_at, item_at, time_at = (header.index(column) for column in (user, item, time))
-    key_fault = _whole_id_fault if whole_ids else _text_fault
+    key_fault = _text_fault if first_id is None else partial(_whole_id_fault, first=first_id)
     dates: bool | None = None
 
     def check(fields: list[str]) -> str | None:
         nonlocal dates
         if len(fields) != len(header):
             return field_count_fault(fields, header)
-        if dates is None:
-            dates = _is_date(fields[time_at])
+        if dates is None and time is not None:
+            dates = _is_date(fields[header.index(time)])
         time_fault = _date_fault if dates else _number_fault
-        checks = (
-            (user, user_at, key_fault),
-            (item, item_at, key_fault),
-            (time, time_at, time_fault),
-        )
-        for column, at, fault_of in checks:
-            expected = fault_of(fields[at])
-            if expected:
-                return f"{column} is {fields[at]!r}, expected {expected}"
+        checks = (*((key, key_fault) for key in keys), (time, time_fault), (label, _label_fault))
+        for column, fault_of in checks:
+            if column is not None:
+                value = fields[header.index(column)]
+                expected = fault_of(value)
+                if expected:
+                    return f"{column} is {value!r}, expected {expected}"
         return None
 
     return check
@@ -53,10 +60,16 @@ def first_time_fault(times: Iterable[str | None]) -> str | None:
     return None
 
 
-def _whole_id_fault(value: str) -> str | None:
+def _whole_id_fault(value: str, first: int) -> str | None:
     text = value.strip()
-    sound = text.isascii() and text.isdigit() and 1 <= int(text) < 2**63
-    return None if sound else "a whole number, 1 or more"
+    sound = text.isascii() and text.isdigit() and first <= int(text) < 2**63
+    return None if sound else f"a whole number, {first} or more"
+
+
+def _label_fault(value: str) -> str | None:
+    known = [str(label) for label in range(len(LABELS))]
+    meanings = ", ".join(f"{label} ({LABELS[int(label)]})" for label in known)
+    return None if value.strip() in known else f"one of {meanings}"
 
 
 def _text_fault(value: str) -> str | None:

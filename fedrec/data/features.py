@@ -114,24 +114,33 @@ def write_features(
     values: NDArray[np.floating[Any]],
     present: NDArray[np.bool_],
     manifest: Mapping[str, Any],
+    extra: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write one modality into a prepared folder, or replace it, and its checksums with it.
 
     values: float [items + 1, dim], normalised here; present: bool [items + 1]. Row 0 is never
     present, and neither are rows of zeros. manifest: encoder, weights_sha256, preprocessing and
-    what else is worth telling; counts and checksum are added.
+    what else is worth telling; counts and checksum are added. extra: more tensors for the file,
+    [items + 1, ...] each.
     Raises DataError for shapes that do not fit and for numbers that are not finite.
     """
+    extra = extra or {}
     if values.ndim != 2 or present.shape != values.shape[:1] or not len(values):
         raise DataError(
             f"{name}: features {list(values.shape)} with present {list(present.shape)}, "
             "expected [items + 1, dim] with [items + 1]"
         )
+    for tensor, content in extra.items():
+        if tensor in ("features", "present") or content.shape[:1] != present.shape:
+            raise DataError(
+                f"{name}: further tensor {tensor!r} {list(content.shape)}, expected another name "
+                f"than features and present, and [{len(present)}, ...]"
+            )
     rows, shown = normalised(name, values, present)
     (folder / FEATURES).mkdir(exist_ok=True)
     path = folder / FEATURES / f"{name}.safetensors"
-    content = save({"features": rows, "present": shown.astype(np.uint8)})
-    write_atomically(path, lambda stream: stream.write(content))
+    saved = save({**extra, "features": rows, "present": shown.astype(np.uint8)})
+    write_atomically(path, lambda stream: stream.write(saved))
     items = len(rows) - 1
     found = int(shown.sum())
     complete = {

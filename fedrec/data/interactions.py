@@ -22,7 +22,8 @@ class Interactions:
     users, items: pyarrow columns [interactions], int64 or dictionary-encoded strings.
     times: int64 or float64 [interactions]; `unit` of them make one stored unit, so that whole
     seconds are stored and fractions of them still order. positional: the times are positions
-    within one user's history, which say nothing between users.
+    within one user's history, which say nothing between users. labels: uint8 [interactions],
+    which part of the publisher's split each belongs to (see `fedrec.data.split.LABELS`).
     """
 
     users: Any
@@ -30,6 +31,7 @@ class Interactions:
     times: NDArray[np.int64] | NDArray[np.float64]
     unit: int = 1
     positional: bool = False
+    labels: NDArray[np.uint8] | None = None
 
     def stored_times(self) -> NDArray[np.int64]:
         """What is written: int64 [interactions], whole units, rounded down."""

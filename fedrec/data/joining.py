@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedrec.data.archive import Source
+from fedrec.data.arrays import described, open_array, read_index
 from fedrec.data.checksum import digest_file
 from fedrec.data.features import map_tensors
-from fedrec.data.rows import COMMA, read_rows
 from fedrec.errors import DataError
 
 
@@ -70,11 +68,23 @@ class KeyedFeatures:
         self, keys: Iterable[str | None]
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
         """Rows for items 1, 2, ... of these keys: float [items + 1, dim], bool [items + 1]."""
-        rows = np.array([-1, *(self.row_of.get(k, -1) if k else -1 for k in keys)], dtype=np.int64)
+        rows = self.rows(keys)
         present = rows >= 0
         values = np.zeros((len(rows), self.values.shape[1]), dtype=self.values.dtype)
         values[present] = self.values[rows[present]]
         return values, present
+
+    def rows(self, keys: Iterable[str | None]) -> NDArray[np.int64]:
+        """Rows of items 1, 2, ... of these keys: int64 [items + 1]; -1 for 0 and for none."""
+        found = (-1 if key is None else self.row_of.get(key, -1) for key in keys)
+        return np.array([-1, *found], dtype=np.int64)
+
+    def stranger(self, keys: Sequence[str | None]) -> DataError:
+        """The error for features that know none of these items."""
+        return DataError(
+            f"the {self.modality} features know none of the {len(keys)} items; their keys are "
+            f"like {next(iter(self.row_of), None)!r}, the items' like {keys[0]!r}"
+        )
 
 
 def holds_features(folder: Path) -> bool:
@@ -107,27 +117,26 @@ def _open_tensors(path: Path) -> KeyedFeatures:
     if not {"features", "ids"} <= tensors.keys():
         raise DataError(f"{path}: holds {sorted(tensors)}, expected features and ids")
     keys = [str(key) for key in tensors["ids"].tolist()]
-    return _keyed(path.stem, tensors["features"], keys, _described(path, {}), (path,))
+    return keyed_features(path.stem, tensors["features"], keys, described(path, {}), (path,))
 
 
 def _open_arrays(folder: Path, modality: str, form: ArrayFile) -> KeyedFeatures:
-    path = folder / form.values
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not an array file ({error})") from error
-    keys = _read_index(folder, form.index, len(values))
-    manifest = _described(folder / modality, form.manifest)
-    return _keyed(modality, values, keys, manifest, (path, folder / form.index))
+    path, index = folder / form.values, folder / form.index
+    values = open_array(path)
+    keys = read_index(index, len(values))
+    manifest = described(folder / modality, form.manifest)
+    return keyed_features(modality, values, keys, manifest, (path, index))
 
 
-def _keyed(
+def keyed_features(
     modality: str,
     values: NDArray[Any],
-    keys: list[str],
+    keys: Sequence[str],
     manifest: Mapping[str, Any],
     files: tuple[Path, ...],
 ) -> KeyedFeatures:
+    """Features whose row i is of the item keys[i]. values: float [rows, dim]; files: where it all
+    stands. Raises DataError unless every row has one key of its own."""
     row_of = {key: row for row, key in enumerate(keys)}
     if values.ndim != 2 or len(values) != len(keys) or len(row_of) != len(keys):
         raise DataError(
@@ -141,32 +150,3 @@ def _keyed(
         manifest=manifest,
         files={path.name: digest_file(path) for path in files},
     )
-
-
-def _read_index(folder: Path, name: str, num_rows: int) -> list[str]:
-    """Keys by row from a CSV file with a header line and the columns row, key."""
-    source = Source(folder)
-    rows = read_rows(source, source.require(name), COMMA)
-    next(rows, None)
-    keys: dict[int, str] = {}
-    for line, fields in rows:
-        if len(fields) != 2 or not fields[0].isdigit() or int(fields[0]) >= num_rows:
-            raise DataError(
-                f"{folder / name}:{line}: {','.join(fields)!r}, expected a row below {num_rows} "
-                "and a key"
-            )
-        keys[int(fields[0])] = fields[1]
-    if len(keys) != num_rows:
-        raise DataError(f"{folder / name}: keys for {len(keys)} of {num_rows} rows")
-    return [keys[row] for row in range(num_rows)]
-
-
-def _described(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of the features, and what NAME.json beside them says."""
-    described = path.with_suffix(".json")
-    if not described.is_file():
-        return dict(known)
-    try:
-        return {**known, **json.loads(described.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{described}: cannot be read ({error})") from error

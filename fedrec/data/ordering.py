@@ -17,10 +17,11 @@ REPEATS = ("collapse", "first", "keep")  # the first is the default
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ordered:
-    """Interactions sorted by (user, time, original order), stable.
+    """Interactions sorted by (user, time, original order), stable; those of a given split by
+    (user, label, time, original order).
 
     users, items: int32 [interactions], indices into user_keys and item_keys; times: int64
-    [interactions].
+    [interactions]. labels: uint8 [interactions] of a given split, else None.
     """
 
     users: NDArray[np.int32]
@@ -28,6 +29,7 @@ class Ordered:
     times: NDArray[np.int64]
     user_keys: list[str]
     item_keys: list[str]
+    labels: NDArray[np.uint8] | None = None
 
     def select(self, keep: NDArray[np.bool_]) -> Ordered:
         """The interactions of the mask; users and items that are left without any go too.
@@ -42,20 +44,38 @@ class Ordered:
             times=self.times[keep],
             user_keys=user_keys,
             item_keys=item_keys,
+            labels=None if self.labels is None else self.labels[keep],
         )
 
+    def reordered_users(self) -> int:
+        """How many users have an interaction before one that happened earlier."""
+        earlier = (self.users[1:] == self.users[:-1]) & (self.times[1:] < self.times[:-1])
+        return len(np.unique(self.users[1:][earlier]))
 
-def order(interactions: Interactions) -> Ordered:
-    """Number users and items by their keys, then sort. Ties in time keep the source's order."""
+
+def order(interactions: Interactions, *, labelled: bool = False) -> Ordered:
+    """Number users and items by their keys, then sort. Ties in time keep the source's order.
+
+    labelled: keep the labels and sort a user's interactions by them first, so that what is held
+    out comes last. Raises DataError where there are none.
+    """
+    labels = interactions.labels if labelled else None
+    if labelled and labels is None:
+        raise DataError(
+            "a given split needs a source that says what is held out, and this one does not; "
+            "choose leave-one-out or global-time"
+        )
     users, user_keys = number_keys(interactions.users)
     items, item_keys = number_keys(interactions.items)
-    permutation = np.lexsort((interactions.times, users))
+    by_label = () if labels is None else (labels,)
+    permutation = np.lexsort((interactions.times, *by_label, users))
     return Ordered(
         users=users[permutation],
         items=items[permutation],
         times=interactions.stored_times()[permutation],
         user_keys=user_keys,
         item_keys=item_keys,
+        labels=None if labels is None else labels[permutation],
     )
 
 

@@ -70,11 +70,13 @@ def kind_of(dataset: Dataset, source: Path | None) -> str:
 
 def find_keyed(
     dataset: Dataset, source: Path | None, features: Path | None
-) -> dict[str, KeyedFeatures]:
-    """Features from the folder named; else, for MovieLens, from a folder `features` beside the
-    source; else the built-in ones; else none."""
+) -> Mapping[str, KeyedFeatures]:
+    """Features from the folder named; else those that come with the source; else, for MovieLens,
+    from a folder `features` beside the source; else the built-in ones; else none."""
     if features is not None:
         return find_features(features)
+    if source is not None and dataset.own_features is not None:
+        return dataset.own_features(source)
     if source is not None and dataset.movie_ids:
         folder = source if source.is_dir() else source.parent
         beside = folder.resolve().parent / "features"

@@ -23,8 +23,14 @@ from fedrec.data.origin import Origin, find_origin
 from fedrec.data.raw import NO_COLUMNS, Columns, RawData
 from fedrec.data.registry import Dataset, dataset_named
 from fedrec.data.settings import Settings
-from fedrec.data.split import SPLITS, TEST_QUANTILE, VALIDATION_QUANTILE, SplitRule, quantile_times
-from fedrec.data.writing import write_manifest, write_split, write_table
+from fedrec.data.split import TEST_QUANTILE, VALIDATION_QUANTILE, SplitRule, quantile_times
+from fedrec.data.writing import (
+    split_content,
+    split_notes,
+    write_manifest,
+    write_split,
+    write_table,
+)
 from fedrec.errors import DataError
 
 
@@ -34,7 +40,7 @@ def prepare(
     source: Path | None = None,
     out: Path,
     min_interactions: int | None = None,
-    split: str = SPLITS[0],
+    split: str | None = None,
     validation_quantile: float = VALIDATION_QUANTILE,
     test_quantile: float = TEST_QUANTILE,
     validation_time: int | None = None,
@@ -50,7 +56,7 @@ def prepare(
     """Write the prepared folder `out` of the data set `name`, whole or not at all.
 
     source: the publisher's archive or folder, or a file; None: the built-in copy or a download
-    into `cache`. features: a folder of keyed feature files. Where min_interactions or
+    into `cache`. features: a folder of keyed feature files. Where min_interactions, split or
     require_image is None the data set's own default holds. For the rest see `Settings`.
     Does nothing where `out` was made from the same files with the same settings; replaces another
     prepared folder only with `force`. Returns `out`. Raises DataError.
@@ -63,7 +69,7 @@ def prepare(
         min_interactions=(
             dataset.min_interactions if min_interactions is None else min_interactions
         ),
-        split=split,
+        split=dataset.split if split is None else split,
         validation_quantile=validation_quantile,
         test_quantile=test_quantile,
         validation_time=validation_time,
@@ -93,7 +99,8 @@ def _build(
         write_table(folder / INTERACTIONS, _interactions_table(data))
         write_table(folder / ITEMS, items_table(data.item_keys, _pictured(raw, dataset, origin)))
         write_table(folder / USERS, _users_table(data))
-        write_split(folder, rule, data)
+        described = split_content(rule, data, raw.interactions.labels)
+        write_split(folder, described)
         _write_joined(folder, origin, raw.feature_keys(data.item_keys))
         write_manifest(
             folder,
@@ -103,6 +110,7 @@ def _build(
             origin=origin,
             data=data,
             positional=raw.interactions.positional,
+            notes=(*raw.notes, *split_notes(described)),
         )
 
 
@@ -112,10 +120,7 @@ def _write_joined(folder: Path, origin: Origin, keys: list[str | None]) -> None:
         if present.any():
             write_features(folder, keyed.modality, values, present, keyed.manifest)
         elif origin.features_named:
-            raise DataError(
-                f"the {keyed.modality} features know none of the {len(keys)} items; their keys are "
-                f"like {next(iter(keyed.row_of), None)!r}, the items' like {keys[0]!r}"
-            )
+            raise keyed.stranger(keys)
 
 
 def _pictured(raw: RawData, dataset: Dataset, origin: Origin) -> Catalogue:
@@ -138,7 +143,7 @@ def select_interactions(
 
     Raises DataError where nothing is left.
     """
-    data = order(raw.interactions)
+    data = order(raw.interactions, labelled=settings.split == "given")
     data = data.select(kept_repeats(data, settings.repeats))
     if settings.require_image:
         if "image" not in features:
@@ -157,7 +162,7 @@ def select_interactions(
 
 
 def _split_rule(data: Ordered, settings: Settings, positional: bool) -> SplitRule:
-    if settings.split == "leave-one-out":
+    if settings.split != "global-time":
         return SplitRule(rule=settings.split)
     if positional:
         raise DataError(
@@ -177,7 +182,7 @@ def _interactions_table(data: Ordered) -> Any:
         "item": data.items + np.int32(1),
         "timestamp": data.times,
     }
-    return pa.table(columns)
+    return pa.table(columns if data.labels is None else {**columns, "label": data.labels})
 
 
 def _users_table(data: Ordered) -> Any:

@@ -152,7 +152,21 @@ class PreparedData:
         except KeyError as error:
             raise DataError(f"{self.path / SPLIT}: lacks {error}") from error
         timestamps = self.timestamps if rule.rule == "global-time" else None
-        return hold_out(rule, self.offsets, timestamps)
+        labels = self._labels() if rule.rule == "given" else None
+        try:
+            return hold_out(rule, self.offsets, timestamps, labels)
+        except DataError as error:
+            raise DataError(f"{self.path}: {error}; prepare the data again (--force)") from error
+
+    def _labels(self) -> NDArray[np.uint8]:
+        labels = self._column(INTERACTIONS, "label")
+        if labels.type != pa.uint8() or labels.null_count:
+            raise DataError(
+                f"{self.path / INTERACTIONS}: label is {labels.type} with {labels.null_count} "
+                "missing, expected uint8 with none"
+            )
+        found: NDArray[np.uint8] = labels.to_numpy()
+        return found
 
 
 def _read_only(array: NDArray[_Scalar]) -> NDArray[_Scalar]:

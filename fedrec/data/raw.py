@@ -34,11 +34,13 @@ class RawData:
     """Interactions in the order of the source, and what it says about the items.
 
     own_feature_keys: feature files know an item that is not described by the item's own key.
+    notes: what people should know about the source, for the manifest.
     """
 
     interactions: Interactions
     catalogue: Catalogue
     own_feature_keys: bool = True
+    notes: tuple[str, ...] = ()
 
     def feature_keys(self, keys: Iterable[str]) -> list[str | None]:
         """The ids under which feature files know the items of these keys, None: not at all."""

@@ -27,16 +27,22 @@ def read_recbole(source: Source, columns: Columns) -> RawData:
     """
     if columns.items:
         raise DataError(f"{source.path}: RecBole keeps items in an .item file; name no other")
+    name = only_inter(source)
+    item_file = source.find(name.removesuffix(".gz").removesuffix(".inter") + ".item")
+    return RawData(
+        interactions=read_inter(source, name, columns),
+        catalogue=read_item_file(source, item_file, columns) if item_file else {},
+    )
+
+
+def only_inter(source: Source) -> str:
+    """The .inter file that was chosen, or that is alone. Raises DataError for none or several."""
     found = [source.chosen] if source.chosen else source.names(".inter")
     if len(found) != 1:
         raise DataError(
             f"{source.path}: {len(found)} .inter files ({', '.join(found) or 'none'}), expected 1"
         )
-    item_file = source.find(found[0].removesuffix(".gz").removesuffix(".inter") + ".item")
-    return RawData(
-        interactions=read_inter(source, source.require(found[0]), columns),
-        catalogue=read_item_file(source, item_file, columns) if item_file else {},
-    )
+    return source.require(found[0])
 
 
 def read_inter(source: Source, name: str, columns: Columns) -> Interactions:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedrec.data.builtin import ML_LATEST_SMALL
+from fedrec.data.joining import KeyedFeatures
+from fedrec.data.mmrec import find_mmrec_features, read_mmrec
 from fedrec.data.movielens import read_ml_1m, read_ml_100k, read_ml_csv
 from fedrec.data.raw import Reader
 from fedrec.data.recbole import read_recbole
+from fedrec.data.split import SPLITS
 from fedrec.data.table import read_table
 from fedrec.errors import DataError
 
@@ -33,7 +37,8 @@ class Dataset:
     url: the publisher's archive, None where a source must be named. md5: of the archive, None
     where the publisher keeps it beside the archive. builtin: folder of the copy that is shipped.
     require_image: keep only items with an image feature. movie_ids: its items can be looked up
-    in feature files by MovieLens's movieId.
+    in feature files by MovieLens's movieId. split: the usual one. own_features: finds the features
+    that come with the source, None where none do.
     """
 
     reader: Reader
@@ -43,6 +48,8 @@ class Dataset:
     min_interactions: int = 5
     require_image: bool = False
     movie_ids: bool = False
+    split: str = SPLITS[0]
+    own_features: Callable[[Path], Mapping[str, KeyedFeatures]] | None = None
     licence: str = OWN_LICENCE
     citation: str | None = None
 
@@ -92,6 +99,12 @@ DATASETS: dict[str, Dataset] = {
     "ml-25m": _movielens_csv("ml-25m"),
     "ml-32m": _movielens_csv("ml-32m"),
     "recbole": Dataset(reader=read_recbole),
+    "mmrec": Dataset(
+        reader=read_mmrec,
+        min_interactions=1,
+        split="given",
+        own_features=find_mmrec_features,
+    ),
     "csv": Dataset(reader=read_table),
     "parquet": Dataset(reader=read_table),
 }

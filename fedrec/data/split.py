@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fedrec.errors import DataError
 
-SPLITS = ("leave-one-out", "global-time")  # the first is the default
+SPLITS = ("leave-one-out", "global-time", "given")  # the first is the default
+LABELS = ("training", "validation", "test")  # of a given split; a label is an index into this
 VALIDATION_QUANTILE = 0.8  # of global-time, unless told otherwise
 TEST_QUANTILE = 0.9
 NO_TARGET = -1
@@ -18,7 +19,7 @@ NO_TARGET = -1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitRule:
-    """leave-one-out, or global-time with its two boundaries in units of the data's timestamps."""
+    """leave-one-out, given, or global-time with its two boundaries in units of the data's times."""
 
     rule: str
     validation_time: int | None = None
@@ -64,22 +65,45 @@ def global_time(
     """
     if validation_time >= test_time:
         raise DataError(f"validation_time {validation_time} is not before test_time {test_time}")
-    before_validation = _count_before(offsets, timestamps, validation_time)
-    before_test = _count_before(offsets, timestamps, test_time)
-    lengths = np.diff(offsets)
-    return HeldOut(
-        train_end=before_validation,
-        validation=_last_of_span(before_validation, before_test),
-        test=_last_of_span(before_test, lengths),
-    )
+    return _by_spans(offsets, timestamps, validation_time, test_time)
+
+
+def given_labels(offsets: NDArray[np.int64], labels: NDArray[np.uint8]) -> HeldOut:
+    """Train on what the publisher labelled so; targets are a user's last one of each other label.
+
+    offsets: int64 [users + 1]; labels: uint8 [interactions], indices into LABELS, ascending within
+    a user. A target needs one interaction of its user before it.
+    Raises DataError for labels that are none, or not ascending.
+    """
+    if len(labels) != offsets[-1] or (len(labels) and labels.max() >= len(LABELS)):
+        raise DataError(
+            f"{len(labels)} labels up to {labels.max(initial=0)} for {offsets[-1]} interactions, "
+            f"expected one each, 0 to {len(LABELS) - 1}"
+        )
+    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    backwards = (users[1:] == users[:-1]) & (labels[1:] < labels[:-1])
+    if backwards.any():
+        at = int(np.argmax(backwards))
+        raise DataError(
+            f"user {users[at]} has an interaction labelled {LABELS[labels[at + 1]]} after one "
+            f"labelled {LABELS[labels[at]]}"
+        )
+    return _by_spans(offsets, labels, 1, 2)
 
 
 def hold_out(
-    rule: SplitRule, offsets: NDArray[np.int64], timestamps: NDArray[np.int64] | None
+    rule: SplitRule,
+    offsets: NDArray[np.int64],
+    timestamps: NDArray[np.int64] | None,
+    labels: NDArray[np.uint8] | None = None,
 ) -> HeldOut:
-    """Apply a rule. timestamps may be None where the rule does not look at them."""
+    """Apply a rule. timestamps and labels may be None where the rule does not look at them."""
     if rule.rule == "leave-one-out":
         return leave_one_out(np.diff(offsets))
+    if rule.rule == "given":
+        if labels is None:
+            raise DataError("a given split needs the labels of the interactions")
+        return given_labels(offsets, labels)
     if rule.rule != "global-time":
         raise DataError(f"unknown split {rule.rule!r}; allowed: {', '.join(SPLITS)}")
     if timestamps is None or rule.validation_time is None or rule.test_time is None:
@@ -132,10 +156,22 @@ def partition_users(num_users: int, index: int, count: int) -> range:
     return range(num_users * index // count, num_users * (index + 1) // count)
 
 
-def _count_before(
-    offsets: NDArray[np.int64], timestamps: NDArray[np.int64], time: int
+def _by_spans(
+    offsets: NDArray[np.int64], values: NDArray[np.integer[Any]], validation: int, test: int
+) -> HeldOut:
+    before_validation = _count_below(offsets, values, validation)
+    before_test = _count_below(offsets, values, test)
+    return HeldOut(
+        train_end=before_validation,
+        validation=_last_of_span(before_validation, before_test),
+        test=_last_of_span(before_test, np.diff(offsets)),
+    )
+
+
+def _count_below(
+    offsets: NDArray[np.int64], values: NDArray[np.integer[Any]], bound: int
 ) -> NDArray[np.int64]:
-    running = np.concatenate(([0], np.cumsum(timestamps < time)))
+    running = np.concatenate(([0], np.cumsum(values < bound)))
     counts: NDArray[np.int64] = np.diff(running[offsets]).astype(np.int64)
     return counts
 

@@ -102,7 +102,7 @@ def _records(source: Source, name: str, key: str) -> Iterator[Mapping[str, str |
 
 def _read_parquet(source: Source, name: str, layout: Layout) -> Interactions:
     label = source.label(name)
-    table = _parquet_columns(source, name, [layout.user, layout.item, layout.time])
+    table = _parquet_columns(source, name, list(layout.columns))
     if not table.num_rows:
         raise DataError(f"{label}: no interactions in it")
     for column in table.column_names:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedrec.data.arrow import pq
 from fedrec.data.atomic import write_atomically, write_json
@@ -14,7 +16,7 @@ from fedrec.data.ordering import Ordered
 from fedrec.data.origin import Origin
 from fedrec.data.registry import Dataset
 from fedrec.data.settings import Settings
-from fedrec.data.split import SplitRule, describe_split, hold_out
+from fedrec.data.split import LABELS, SplitRule, describe_split, hold_out
 
 
 def write_table(path: Path, table: Any) -> None:
@@ -22,11 +24,46 @@ def write_table(path: Path, table: Any) -> None:
     write_atomically(path, lambda stream: pq.write_table(table, stream, compression="zstd"))
 
 
-def write_split(folder: Path, rule: SplitRule, data: Ordered) -> None:
-    """split.json: the rule, how many users have targets, and the interactions it belongs to."""
+def split_content(
+    rule: SplitRule, data: Ordered, source_labels: NDArray[np.uint8] | None
+) -> dict[str, Any]:
+    """split.json without its checksum: the rule and how many users have targets.
+
+    For a given split also how many interactions of each label there are and were in the source
+    (source_labels: uint8 [interactions of the source]), and how many users' labels run against
+    their time.
+    """
     lengths = np.bincount(data.users, minlength=len(data.user_keys))
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    described = describe_split(rule, hold_out(rule, offsets, data.times))
+    described = describe_split(rule, hold_out(rule, offsets, data.times, data.labels))
+    if data.labels is None or source_labels is None:
+        return described
+    return {
+        **described,
+        "interactions": _by_label(data.labels),
+        "interactions_of_source": _by_label(source_labels),
+        "reordered_users": data.reordered_users(),
+    }
+
+
+def split_notes(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """What people should know of a given split: users reordered, interactions dropped from it."""
+    notes = []
+    if described.get("reordered_users"):
+        notes.append(
+            f"{described['reordered_users']} of {described['users']} users have held-out "
+            "interactions that are older than ones to train on; theirs are in the order of the "
+            "labels"
+        )
+    for label, count in described.get("interactions", {}).items():
+        before = described["interactions_of_source"][label]
+        if count < before:
+            notes.append(f"the filters dropped {before - count} of {before} labelled {label}")
+    return tuple(notes)
+
+
+def write_split(folder: Path, described: Mapping[str, Any]) -> None:
+    """split.json: what it says, and the interactions that it belongs to."""
     write_json(folder / SPLIT, {**described, "sha256": digests(folder, [INTERACTIONS])})
 
 
@@ -39,6 +76,7 @@ def write_manifest(
     origin: Origin,
     data: Ordered,
     positional: bool,
+    notes: Sequence[str] = (),
 ) -> None:
     """manifest.json, the last file: it vouches for all others."""
     files = sorted(
@@ -56,8 +94,14 @@ def write_manifest(
         "time": "position" if positional else "timestamp",
         "licence": dataset.licence,
         "citation": dataset.citation,
+        **({"notes": list(notes)} if notes else {}),
         "settings": settings.record(),
         "source": origin.record(),
         "files": digests(folder, files),
     }
     write_json(folder / MANIFEST, manifest)
+
+
+def _by_label(labels: NDArray[np.uint8]) -> dict[str, int]:
+    counts = np.bincount(labels, minlength=len(LABELS)).tolist()
+    return dict(zip(LABELS, counts, strict=True))

@@ -117,7 +117,7 @@ def test_headers(write) -> None:
 
 
 def test_the_three_columns_differ() -> None:
-    with pytest.raises(DataError, match="expected three different ones"):
+    with pytest.raises(DataError, match="expected 3 different ones"):
         Layout(user="a", item="a", time="t")
 
 

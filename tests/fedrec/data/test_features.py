@@ -43,6 +43,23 @@ def test_the_file_is_plain_safetensors_and_its_manifest_vouches_for_it(tmp_path)
     }
 
 
+def test_further_tensors_go_along_and_do_not_change_what_is_read(tmp_path) -> None:
+    content = np.arange(8, dtype=np.uint8).reshape(4, 2)
+    write_features(tmp_path, "text", VALUES, PRESENT, {}, extra={"content": content})
+    path = tmp_path / "features" / "text.safetensors"
+    np.testing.assert_array_equal(load_file(path)["content"], content)
+    np.testing.assert_array_equal(map_tensors(path)["content"], content)
+    assert FeatureTable.open(tmp_path, "text", num_items=3).dim == 2
+
+
+@pytest.mark.parametrize(("name", "rows"), [("content", 3), ("present", 4), ("features", 4)])
+def test_further_tensors_that_do_not_fit(tmp_path, name, rows) -> None:
+    extra = {name: np.zeros((rows, 2), dtype=np.uint8)}
+    with pytest.raises(DataError, match=rf"further tensor '{name}' \[{rows}, 2\]"):
+        write_features(tmp_path, "text", VALUES, PRESENT, {}, extra=extra)
+    assert not (tmp_path / "features").exists()
+
+
 def test_tables_open_when_asked_for(tmp_path) -> None:
     write_features(tmp_path, "text", VALUES, PRESENT, {})
     write_features(tmp_path, "image", VALUES, PRESENT, {})

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from fedrec.data.split import (
     SplitRule,
     describe_split,
+    given_labels,
     global_time,
     hold_out,
     leave_one_out,
@@ -61,14 +62,40 @@ def test_targets_are_never_trained_on(histories: list[list[int]]) -> None:
     rules = (
         SplitRule(rule="leave-one-out"),
         SplitRule(rule="global-time", validation_time=7, test_time=14),
+        SplitRule(rule="given"),
     )
     for rule in rules:
-        held_out = hold_out(rule, offsets, times)
+        held_out = hold_out(rule, offsets, times, (times // 7).clip(0, 2).astype(np.uint8))
         for positions in (held_out.validation, held_out.test):
             assert ((positions == -1) | (positions >= held_out.train_end)).all()
             assert (positions < np.diff(offsets)).all()
         both = (held_out.validation >= 0) & (held_out.test >= 0)
         assert (held_out.validation[both] < held_out.test[both]).all()
+
+
+def test_given_labels() -> None:
+    labels = [[0, 0, 1, 1, 2], [0, 0], [1, 1], [2], [0, 2, 2], [1, 2]]
+    offsets, flat_labels = flat(labels)
+    held_out = given_labels(offsets, flat_labels.astype(np.uint8))
+    assert held_out.train_end.tolist() == [2, 2, 0, 0, 1, 0]
+    # a target needs one interaction before it
+    assert held_out.validation.tolist() == [3, -1, 1, -1, -1, -1]
+    assert held_out.test.tolist() == [4, -1, -1, -1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 0], "user 0 has an interaction labelled training after one labelled validation"),
+        ([0, 2, 3], "3 labels up to 3 for 3 interactions, expected one each, 0 to 2"),
+        ([0, 0], "2 labels up to 0 for 3 interactions"),
+    ],
+)
+def test_labels_that_are_no_split(labels, message) -> None:
+    with pytest.raises(DataError, match=message):
+        given_labels(np.array([0, 3]), np.array(labels, dtype=np.uint8))
+    two_users = given_labels(np.array([0, 2, 3]), np.array([0, 1, 0], dtype=np.uint8))
+    assert two_users.train_end.tolist() == [1, 1]
 
 
 def test_quantile_times_are_the_times_at_these_shares() -> None:
@@ -94,6 +121,8 @@ def test_unknown_rule_and_missing_times() -> None:
         hold_out(SplitRule(rule="random"), offsets, times)
     with pytest.raises(DataError, match="needs timestamps"):
         hold_out(SplitRule(rule="global-time"), offsets, None)
+    with pytest.raises(DataError, match="a given split needs the labels"):
+        hold_out(SplitRule(rule="given"), offsets, times)
 
 
 def test_description_counts_users_with_targets() -> None:
