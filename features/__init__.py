@@ -1,5 +1,5 @@
 """Item features from pretrained encoders, handed over as files in a prepared data folder.
 
-Nothing is extracted here yet: `fedrec prepare --features` joins feature files made elsewhere (see
-docs/data.md). The encoders' libraries may be imported in this package and nowhere else.
+`fedrec extract` (see docs/features.md). The encoders' libraries may be imported in this package and
+nowhere else, and there only inside the functions that need them.
 """

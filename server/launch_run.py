@@ -78,19 +78,26 @@ def _hint_when_interrupted(out: Path) -> Iterator[None]:
 
 
 def _check_data(config: Config) -> None:
-    """Raise DataError for data that cannot be read; say which experts will be missing."""
+    """Raise DataError for data that cannot be read; warn of experts that are missing or blind."""
     from fedrec.data import PreparedData
+    from fedrec.quality import lift_warnings
 
-    features = PreparedData.load(config.run.data).features
-    for expert, feature in config.model.modalities.items():
-        if feature not in features:
-            there = ", ".join(sorted(features)) or "none"
-            typer.secho(
+    data = PreparedData.load(config.run.data)
+    wanted = config.model.modalities
+    for expert, feature in wanted.items():
+        if feature not in data.features:
+            there = ", ".join(sorted(data.features)) or "none"
+            _warn(
                 f"{config.run.data} has no features {feature!r} (it has: {there}): the {expert} "
-                f"expert is left out; {_without(expert)} says that this is meant",
-                fg=typer.colors.YELLOW,
-                err=True,
+                f"expert is left out; {_without(expert)} says that this is meant"
             )
+    if config.stages.alignment.rounds:
+        for warning in lift_warnings(data, wanted.values()):
+            _warn(warning)
+
+
+def _warn(text: str) -> None:
+    typer.secho(text, fg=typer.colors.YELLOW, err=True)
 
 
 def _without(expert: str) -> str:

@@ -104,6 +104,15 @@ def toy_model(toy_data: PreparedData) -> Callable[..., FedDMMR]:
 
 
 @pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data sets; the test is skipped where they are not there."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""Small sources on disk, and the real data where this machine has it."""
+"""Small sources on disk."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 # user, item, time: every user and item has two interactions or more
 SMALL_ROWS = [
@@ -41,14 +39,6 @@ def small_csv(write: Callable[[str, str | bytes], Path]) -> Path:
     """SMALL_ROWS as shop.csv with the columns who, what, when."""
     lines = ["who,what,when", *(f"{user},{item},{time}" for user, item, time in SMALL_ROWS)]
     return write("shop.csv", "\n".join(lines) + "\n")
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    """The real data sets; the test is skipped where they are not there."""
-    if not SHARED.is_dir():
-        pytest.skip(f"no real data at {SHARED}")
-    return SHARED
 
 
 def write_feature_arrays(folder: Path, modality: str, rows: dict[str, list[float]]) -> None:
