@@ -106,12 +106,14 @@ def rank_in_blocks(
     count = len(targets.users)
     rank = {name: np.zeros(count, dtype=np.int32) for name in protocols}
     candidates = {name: np.zeros(count, dtype=np.int32) for name in protocols}
+    # Histories of like length beside each other: what scores them pads them to the longest.
+    order = np.argsort(targets.positions, kind="stable")
     for start in range(0, count, block):
-        rows = slice(start, start + block)
+        rows = order[start : start + block]
         part = Targets(
             users=targets.users[rows], items=targets.items[rows], positions=targets.positions[rows]
         )
-        scores = _scores(score_block, part.users, data.num_items, start)
+        scores = _scores(score_block, part.users, data.num_items, rows)
         for name in protocols:
             ranked, among = PROTOCOLS[name](scores, data, part, seed)
             rank[name][rows], candidates[name][rows] = ranked.cpu(), among.cpu()
@@ -123,8 +125,12 @@ def rank_in_blocks(
 
 
 def _scores(
-    score_block: ScoreBlock, users: NDArray[np.int64], num_items: int, start: int
+    score_block: ScoreBlock,
+    users: NDArray[np.int64],
+    num_items: int,
+    places: NDArray[np.intp],
 ) -> Tensor:
+    """What the scorer says, checked. places: [batch], of the users among all that are ranked."""
     with torch.no_grad():
         scores = score_block(users)
     expected = (len(users), num_items + 1)
@@ -135,7 +141,7 @@ def _scores(
         row = int(missing.nonzero()[0])
         raise FedrecError(
             f"{int(missing[row])} of {num_items} scores of user {users[row]} "
-            f"(position {start + row} among the users ranked) are NaN"
+            f"(position {places[row]} among the users ranked) are NaN"
         )
     return scores
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import EllipsisType
 
 import torch
 from torch import Tensor, nn
@@ -86,31 +87,35 @@ class ModalityExpert(nn.Module):
         features: Tensor,
         present: Tensor,
         memory: Memory,
-        candidates: Tensor,
+        candidates: Tensor | None,
         embedded_candidates: Tensor,
     ) -> Reading:
         """Read the memory for every candidate at every position.
 
         features: [catalogue, feature], adapted. present: [catalogue], bool.
-        candidates: [batch, items], or [items] where all share them. embedded_candidates: the same
-        with dim.
+        candidates: [batch, items], or [items] where all share them, or None for the catalogue.
+        embedded_candidates: the same with dim.
         """
-        candidate, slot = features[candidates], features[memory.item_ids]
+        candidate = features if candidates is None else features[candidates]
+        have = present if candidates is None else present[candidates]
         query = candidate
         if self.query is not None:
             query = functional.normalize(candidate + self.query(embedded_candidates), dim=-1)
         sharpness = SHARPNESS_LIMIT * torch.sigmoid(self.sharpness_logit)
         metric = sharpness * self.metric.clamp(-METRIC_LIMIT, METRIC_LIMIT)
-        logits = slot @ (query * metric).transpose(-1, -2)  # [batch, slots, items]
+        items, place = _distinct(memory.item_ids, shared=have.dim() == 1)
+        logits = features[items] @ (query * metric).transpose(-1, -2)
+        kernel = logits.exp()
         filled = memory.visible & present[memory.item_ids].unsqueeze(-2)
         attention = FactoredAttention.of(
-            self._recency(memory.age) * filled.unsqueeze(-3), logits.exp()
+            self._recency(memory.age) * filled.unsqueeze(-3), kernel[place]
         )
-        read = attention.average_per_item(logits) / sharpness
+        read = attention.average_of_products((kernel * logits)[place]) / sharpness
         prior = (candidate @ self.prior).unsqueeze(-2).unsqueeze(-2)
-        known = filled.any(-1, keepdim=True) & present[candidates].unsqueeze(-2)
+        known = filled.any(-1, keepdim=True) & have.unsqueeze(-2)
         relevance = SCORE_SCALE * (self.scale[:, None, None] * read + prior) * known.unsqueeze(-3)
-        return Reading(relevance, known, attention.reader(0), self.to_backbone(slot))
+        slots = self.to_backbone(features[items])[place]
+        return Reading(relevance, known, attention.reader(0), slots)
 
     def _recency(self, age: Tensor) -> Tensor:
         """(1 + age)^-recency of every reader: [batch, readers, seq, slots].
@@ -119,3 +124,14 @@ class ModalityExpert(nn.Module):
         """
         decay = -self.recency.abs().clamp(max=5)[:, None, None]
         return torch.exp(decay * torch.log1p(age.clamp_min(0)).unsqueeze(-3))
+
+
+def _distinct(item_ids: Tensor, *, shared: bool) -> tuple[Tensor, Tensor | EllipsisType]:
+    """The items to compute for, and where each slot [batch, slots] finds its own among them.
+
+    Where all histories share the candidates, what two items say of each other is computed once.
+    """
+    if not shared:
+        return item_ids, ...
+    items, place = torch.unique(item_ids, return_inverse=True)
+    return items, place

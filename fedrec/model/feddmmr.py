@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from fedrec.model.experts import ModalityExpert, Reading
+from fedrec.model.experts import ModalityExpert
 from fedrec.model.fusion import CrossModalFusion
 from fedrec.model.memory import Memory
 from fedrec.model.router import FlatRouter, HierarchicalRouter, uniform_weights
@@ -19,7 +20,7 @@ COLLABORATIVE = "collaborative"
 
 @dataclass(frozen=True)
 class Modality:
-    """Frozen features of every item, as a node holds them.
+    """Features of every item: frozen, as a node holds them, or adapted by an expert.
 
     values: float [catalogue, feature], unit rows. present: bool [catalogue].
     """
@@ -38,9 +39,13 @@ class Active:
 
 @dataclass(frozen=True)
 class Scored:
-    """scores: [batch, seq, items]. router_weights: [batch, seq, items, experts], or None."""
+    """scores: [batch, seq, items]. own: [batch, seq], of each position's own candidate, or None.
+    router_weights: [batch, seq, items, experts], or None; own candidates stand before the
+    others, unless these are the whole catalogue.
+    """
 
     scores: Tensor
+    own: Tensor | None
     router_weights: Tensor | None
 
 
@@ -75,33 +80,91 @@ class FedDMMR(nn.Module):
         self.router = router
         self.gate = nn.Parameter(torch.tensor([gate_init]))
 
-    def encode(self, item_ids: Tensor, keys: Tensor | None = None) -> Tensor:
+    def encode(
+        self, item_ids: Tensor, keys: Tensor | None = None, at: Tensor | None = None
+    ) -> Tensor:
         """item_ids: [batch, seq], 0 = padding, on the left. keys: int32 [batch] for dropout, None
-        in evaluation. Returns hidden [batch, seq, dim]."""
-        hidden: Tensor = self.backbone(self.item_embedding(item_ids), item_ids == 0, keys)
+        in evaluation. at: [batch, positions], those wanted, None = all.
+
+        Returns hidden [batch, positions, dim].
+        """
+        hidden: Tensor = self.backbone(self.item_embedding(item_ids), item_ids == 0, keys, at)
         return hidden
+
+    def adapt(self, modalities: Mapping[str, Modality]) -> dict[str, Modality]:
+        """Expert name -> the features it reads, adapted; once for all the scores of a model.
+
+        The collaborative expert reads the id embeddings.
+        """
+        table = self.item_embedding.weight
+        everything = torch.arange(len(table), device=table.device) > 0
+        held = {COLLABORATIVE: Modality(functional.normalize(table, dim=-1), everything)}
+        held |= modalities
+        return {
+            name: Modality(
+                self.expert(name).adapter(held[name].values.to(table.dtype)), held[name].present
+            )
+            for name in self.expert_names
+        }
+
+    def expert(self, name: str) -> ModalityExpert:
+        """The expert that reads one modality."""
+        found: ModalityExpert = getattr(self, f"{name}_expert")
+        return found
 
     def score(
         self,
         hidden: Tensor,
-        candidates: Tensor,
+        candidates: Tensor | None,
         *,
         active: Active,
+        own: Tensor | None = None,
         memory: Memory | None = None,
-        modalities: Mapping[str, Modality] | None = None,
+        adapted: Mapping[str, Modality] | None = None,
     ) -> Scored:
         """Score candidates for every position; the only way to a score in this project.
 
         hidden: [batch, seq, dim]. candidates: [batch, items], or [items] where all histories share
-        them. memory, modalities: needed where experts are active.
+        them, or None for the whole catalogue. own: [batch, seq], a candidate of each position
+        alone. memory, adapted (by `adapt`): needed where experts are active.
         """
-        embedded = self.item_embedding(candidates)
-        trunk = hidden @ embedded.transpose(-1, -2)
         if not active.experts:
-            return Scored(trunk, None)
-        if memory is None or modalities is None:
-            raise ValueError("active experts need a memory and the items' features")
-        readings = self._read(memory, modalities, candidates, embedded)
+            embedded = self._embedded(candidates)
+            alone = None if own is None else (hidden * self.item_embedding(own)).sum(-1)
+            return Scored(hidden @ embedded.transpose(-1, -2), alone, None)
+        if memory is None or adapted is None:
+            raise ValueError("active experts need a memory and the items' adapted features")
+        if own is None or candidates is None:
+            scores, weights = self._fused(hidden, candidates, active, memory, adapted)
+            found = None if own is None else scores.gather(-1, own.unsqueeze(-1)).squeeze(-1)
+            return Scored(scores, found, weights)
+        # Position by position it would cost more than to score each position's for all of them.
+        everybody = torch.cat([own, candidates.expand(len(own), -1)], dim=-1)
+        scores, weights = self._fused(hidden, everybody, active, memory, adapted)
+        seq = own.shape[-1]
+        return Scored(scores[..., seq:], scores[..., :seq].diagonal(dim1=-2, dim2=-1), weights)
+
+    def _embedded(self, candidates: Tensor | None) -> Tensor:
+        """[..., items, dim]; of the whole catalogue the table itself, not a copy."""
+        table = self.item_embedding
+        found: Tensor = table.weight if candidates is None else table(candidates)
+        return found
+
+    def _fused(
+        self,
+        hidden: Tensor,
+        candidates: Tensor | None,
+        active: Active,
+        memory: Memory,
+        adapted: Mapping[str, Modality],
+    ) -> tuple[Tensor, Tensor]:
+        """Scores [batch, seq, items] of trunk and experts, and the experts' weights."""
+        embedded = self._embedded(candidates)
+        trunk = hidden @ embedded.transpose(-1, -2)
+        readings = {
+            name: self.expert(name)(held.values, held.present, memory, candidates, embedded)
+            for name, held in adapted.items()
+        }
         known = torch.stack([reading.known for reading in readings.values()], dim=-3)
         relevance = torch.cat([reading.relevance for reading in readings.values()], dim=-3)
         if active.router:
@@ -110,36 +173,7 @@ class FedDMMR(nn.Module):
             weights = uniform_weights(known, relevance.shape[-3] // known.shape[-3])
         routed = (weights * relevance).sum(-3)
         fused = self.fusion(hidden, readings, embedded)
-        return Scored(trunk + self.gate * (routed + fused), weights.movedim(-3, -1))
-
-    def project_items(self, name: str, item_ids: Tensor, modality: Modality) -> Tensor:
-        """Items as an expert brings them into the backbone's space: [...] -> [..., dim]."""
-        expert: ModalityExpert = getattr(self, f"{name}_expert")
-        projected: Tensor = expert.to_backbone(expert.adapter(modality.values[item_ids]))
-        return projected
-
-    def _read(
-        self,
-        memory: Memory,
-        modalities: Mapping[str, Modality],
-        candidates: Tensor,
-        embedded: Tensor,
-    ) -> dict[str, Reading]:
-        readings = {}
-        for name in self.expert_names:
-            modality = self._modality(name, modalities)
-            expert: ModalityExpert = getattr(self, f"{name}_expert")
-            adapted = expert.adapter(modality.values)
-            readings[name] = expert(adapted, modality.present, memory, candidates, embedded)
-        return readings
-
-    def _modality(self, name: str, modalities: Mapping[str, Modality]) -> Modality:
-        """The features that the expert reads; the collaborative expert reads the id embeddings."""
-        if name != COLLABORATIVE:
-            return modalities[name]
-        table = self.item_embedding.weight
-        values = nn.functional.normalize(table, dim=-1)
-        return Modality(values, torch.arange(len(table), device=table.device) > 0)
+        return trunk + self.gate * (routed + fused), weights.movedim(-3, -1)
 
 
 def group_of(parameter: str) -> str:

@@ -51,7 +51,11 @@ class FactoredAttention:
     def average_per_item(self, values: Tensor) -> Tensor:
         """The attended mean of values [batch, slots, items]: [batch, readers, seq, items], 0 where
         there is nothing to attend to."""
-        return _products(self.weights, self.kernel * values) / self.total
+        return self.average_of_products(self.kernel * values)
+
+    def average_of_products(self, products: Tensor) -> Tensor:
+        """The same, for what is `kernel * values` already."""
+        return _products(self.weights, products) / self.total
 
     def average_per_position(self, values: Tensor) -> Tensor:
         """The same for values [batch, seq, slots]."""

@@ -3,12 +3,61 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fedrec.model.dropout import keyed_dropout
+
+
+@dataclass(frozen=True)
+class View:
+    """Which positions of a window are computed, and what they may look at.
+
+    at: [batch, positions], or None for all. bias: [batch, positions, seq], 0 where a position may
+    look, very low elsewhere. ages: int32 [positions] or [batch, positions], how many items of the
+    window come after each. keys: int32 [batch] for dropout, None in evaluation.
+    """
+
+    at: Tensor | None
+    bias: Tensor
+    ages: Tensor
+    keys: Tensor | None
+
+    @classmethod
+    def everything(cls, padding: Tensor, keys: Tensor | None, *, dtype: torch.dtype) -> View:
+        """Every position looks at itself and at what came before.
+
+        padding: [batch, seq], True = padding. dtype: of the states that are attended to.
+        """
+        seq = padding.shape[-1]
+        later = torch.ones(seq, seq, dtype=torch.bool, device=padding.device).triu(1)
+        blocked = padding.unsqueeze(-2) | later
+        nothing = torch.zeros(blocked.shape, dtype=dtype, device=padding.device)
+        bias = nothing.masked_fill(blocked, -1e9)
+        ages = torch.arange(seq - 1, -1, -1, dtype=torch.int32, device=padding.device)
+        return cls(None, bias, ages, keys)
+
+    def only(self, at: Tensor | None) -> View:
+        """Of all positions those in `at`, [batch, positions]."""
+        if at is None:
+            return self
+        return View(at, take(self.bias, at), self.ages[at], self.keys)
+
+    def asking(self, hidden: Tensor) -> Tensor:
+        """hidden: [batch, seq, dim] -> [batch, positions, dim]."""
+        return hidden if self.at is None else take(hidden, self.at)
+
+    def dropout(self, values: Tensor, *, rate: float, site: int) -> Tensor:
+        """values: [batch, positions, width] or [batch, heads, positions, width]."""
+        return keyed_dropout(values, self.keys, ages=self.ages, rate=rate, site=site)
+
+
+def take(rows: Tensor, at: Tensor) -> Tensor:
+    """rows: [batch, seq, width], at: [batch, positions] -> [batch, positions, width]."""
+    return rows.gather(-2, at.unsqueeze(-1).expand(*at.shape, rows.shape[-1]))
 
 
 class SelfAttention(nn.Module):
@@ -20,19 +69,26 @@ class SelfAttention(nn.Module):
         self.queries_keys_values = nn.Linear(dim, 3 * dim)
         self.output = nn.Linear(dim, dim)
 
-    def forward(self, hidden: Tensor, blocked: Tensor, keys: Tensor | None) -> Tensor:
-        """hidden: [batch, seq, dim]. blocked: [batch, 1, seq, seq], True = may not look.
+    def forward(self, hidden: Tensor, asking: Tensor, view: View) -> Tensor:
+        """hidden: [batch, seq, dim]. asking: [batch, positions, dim], of the positions in view.
 
-        Returns [batch, seq, dim].
+        Returns [batch, positions, dim].
         """
-        batch, seq, dim = hidden.shape
-        projected = self.queries_keys_values(hidden).view(batch, seq, 3, self.heads, -1)
-        query, key, value = projected.permute(2, 0, 3, 1, 4)  # each [batch, heads, seq, dim/heads]
-        logits = query @ key.transpose(-1, -2) / math.sqrt(dim // self.heads)
-        weights = torch.softmax(logits.masked_fill(blocked, -1e9), dim=-1)
-        weights = keyed_dropout(weights, keys, rate=self.dropout, site=self.site)
-        mixed = (weights @ value).transpose(1, 2).reshape(batch, seq, dim)
-        output: Tensor = self.output(mixed)
+        dim = hidden.shape[-1]
+        weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
+        query = functional.linear(asking, weight[:dim], bias[:dim])
+        key, value = functional.linear(hidden, weight[dim:], bias[dim:]).chunk(2, dim=-1)
+        # Head by head: slices of the width are read in place, a transposed tensor would be copied.
+        size = dim // self.heads
+        queries, keys, values = (part.chunk(self.heads, dim=-1) for part in (query, key, value))
+        logits = [
+            torch.baddbmm(view.bias, q, k.transpose(-1, -2), alpha=1 / math.sqrt(size))
+            for q, k in zip(queries, keys, strict=True)
+        ]
+        weights = torch.softmax(torch.stack(logits, 1), dim=-1)  # [batch, heads, positions, seq]
+        weights = view.dropout(weights, rate=self.dropout, site=self.site)
+        mixed = [w @ v for w, v in zip(weights.unbind(1), values, strict=True)]
+        output: Tensor = self.output(torch.cat(mixed, dim=-1))
         return output
 
 
@@ -47,13 +103,14 @@ class Block(nn.Module):
         self.expand, self.contract = nn.Linear(dim, inner), nn.Linear(inner, dim)
         self.feed_forward_norm = nn.LayerNorm(dim)
 
-    def forward(self, hidden: Tensor, blocked: Tensor, keys: Tensor | None) -> Tensor:
-        """hidden: [batch, seq, dim] -> the same shape."""
-        mixed = self.attention(hidden, blocked, keys)
-        mixed = keyed_dropout(mixed, keys, rate=self.dropout, site=self.site + 1)
-        hidden = self.attention_norm(hidden + mixed)
+    def forward(self, hidden: Tensor, view: View) -> Tensor:
+        """hidden: [batch, seq, dim] -> [batch, positions, dim], of the positions in view."""
+        asking = view.asking(hidden)
+        mixed = self.attention(hidden, asking, view)
+        mixed = view.dropout(mixed, rate=self.dropout, site=self.site + 1)
+        hidden = self.attention_norm(asking + mixed)
         mixed = self.contract(functional.gelu(self.expand(hidden)))
-        mixed = keyed_dropout(mixed, keys, rate=self.dropout, site=self.site + 2)
+        mixed = view.dropout(mixed, rate=self.dropout, site=self.site + 2)
         output: Tensor = self.feed_forward_norm(hidden + mixed)
         return output
 
@@ -77,19 +134,27 @@ class SASRec(nn.Module):
             for layer in range(layers)
         )
 
-    def forward(self, embedded: Tensor, padding: Tensor, keys: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        embedded: Tensor,
+        padding: Tensor,
+        keys: Tensor | None = None,
+        at: Tensor | None = None,
+    ) -> Tensor:
         """Encode histories.
 
         embedded: [batch, seq, dim], item embeddings, oldest first, padded on the left.
         padding: [batch, seq], True = padding. keys: int32 [batch] for dropout, None = evaluation.
-        Returns hidden [batch, seq, dim]; hidden[:, t] knows items 0..t only.
+        at: [batch, positions], those wanted, which spares the last block the others; None = all.
+        Returns hidden [batch, positions, dim]; that of position t knows items 0..t only.
         """
         seq = embedded.shape[1]
         places = torch.arange(self.max_len - seq, self.max_len, device=embedded.device)
+        view = View.everything(padding, keys, dtype=embedded.dtype)
         hidden: Tensor = self.input_norm(embedded + self.positions(places))
-        hidden = keyed_dropout(hidden, keys, rate=self.dropout, site=0)
-        later = torch.ones(seq, seq, dtype=torch.bool, device=embedded.device).triu(1)
-        blocked = padding[:, None, None, :] | later
-        for block in self.blocks:
-            hidden = block(hidden, blocked, keys)
-        return hidden
+        hidden = view.dropout(hidden, rate=self.dropout, site=0)
+        *earlier, last = self.blocks
+        for block in earlier:
+            hidden = block(hidden, view)
+        output: Tensor = last(hidden, view.only(at))
+        return output

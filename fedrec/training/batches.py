@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -48,13 +48,37 @@ class Batch:
         visible = (age >= 0) & (seen < self.slot_gone.unsqueeze(-2))
         return Memory(self.slot_items, age, visible & (self.slot_items > 0).unsqueeze(-2))
 
-    def rows(self, index: slice | Tensor) -> Batch:
-        """Some of the windows."""
-        return Batch(**{item.name: getattr(self, item.name)[index] for item in fields(self)})
+    @property
+    def wanted(self) -> Tensor | None:
+        """The positions to encode, None for all: where as many are predicted as there are inputs,
+        every window predicts after each of its own."""
+        return self.at if self.at.shape[-1] < self.item_ids.shape[-1] else None
 
-    def to(self, device: str) -> Batch:
-        """The same batch on another device."""
-        return Batch(**{item.name: getattr(self, item.name).to(device) for item in fields(self)})
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor replaced."""
+        return Batch(**{item.name: function(getattr(self, item.name)) for item in fields(self)})
+
+    def map_items(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor of item ids replaced."""
+        return replace(self, **{name: function(getattr(self, name)) for name in ITEM_TENSORS})
+
+    def narrowed(self) -> Batch:
+        """Without the padding that all of its windows have."""
+        seq, positions, slots = (
+            int((ids > 0).sum(-1).max()) for ids in (self.item_ids, self.targets, self.slot_items)
+        )
+        cut = self.item_ids.shape[-1] - seq
+        width = {"item_ids": seq, "at": positions, "targets": positions, "places": positions}
+        width |= {"share": positions, "slot_items": slots, "slot_places": slots, "slot_gone": slots}
+        parts = {name: _last(getattr(self, name), count) for name, count in width.items()}
+        return replace(self, **{**parts, "at": (parts["at"] - cut).clamp_min(0)})
+
+
+ITEM_TENSORS = ("item_ids", "targets", "negatives", "slot_items")
+
+
+def _last(rows: Tensor, count: int) -> Tensor:
+    return rows[..., rows.shape[-1] - count :]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -17,23 +18,39 @@ from torch import Tensor
 from fedrec.model.feddmmr import FedDMMR, Modality
 from fedrec.training.batches import Batch
 from fedrec.training.copies import train_copies
-from fedrec.training.losses import StageTask, window_losses
+from fedrec.training.losses import CohortLoss, StageTask
+from fedrec.training.touched import TABLE, Touched
 
-_WINDOWS_AT_ONCE = 64
+_POSITIONS_AT_ONCE = 3200
+_WINDOWS_AT_ONCE = 128
+# A window up to so much longer than the shortest beside it is cheaper to pad to than a part of its
+# own.
+_UNEVEN, _ALWAYS_EVEN = 1.5, 4
 
 
 @dataclass
 class CohortUpdate:
     """What leaves the node.
 
-    update_sum: parameter name -> sum over users of weight * (trained - start). weight_sum: sum of
-    the users' weights. loss_sum: sum of weight * first step's loss. users: how many.
+    update_sum: parameter name -> sum over users of weight * (trained - start); of the item table
+    only the rows of the items `rows` [rows], ascending, or no rows where it does not train.
+    weight_sum: sum of the users' weights. loss_sum: sum of weight * first step's loss. users: how
+    many.
     """
 
     update_sum: dict[str, Tensor]
+    rows: Tensor
     weight_sum: float = 0.0
     loss_sum: float = 0.0
     users: int = 0
+
+    def dense(self, num_items: int) -> dict[str, Tensor]:
+        """The sums with the whole item table, [num_items + 1, dim], zero where nothing moved."""
+        if TABLE not in self.update_sum:
+            return self.update_sum
+        moved = self.update_sum[TABLE]
+        table = moved.new_zeros(num_items + 1, moved.shape[1])
+        return {**self.update_sum, TABLE: table.index_copy_(0, self.rows, moved)}
 
 
 @dataclass(frozen=True)
@@ -59,45 +76,54 @@ def train_cohort(
 
     trained: names of the parameters that train.
     """
-    training = task.training
-    if training.local_steps == 1 and training.clip_norm == 0:
-        return _one_step(model, task, cohort, trained, modalities)
-    sums, loss_sum = train_copies(model, task, cohort.steps, cohort.weights, trained, modalities)
-    return CohortUpdate(sums, float(cohort.weights.sum()), loss_sum, len(cohort.weights))
+    touched = Touched.by(cohort.steps, modalities if task.stage.active.experts else {})
+    parameters = touched.of(dict(model.named_parameters()))
+    start = {name: parameters.pop(name) for name in trained}
+    loss = CohortLoss(model, task)
+    alone = task.training.local_steps > 1 or task.training.clip_norm > 0
+    train = train_copies if alone else _one_step
+    sums, loss_sum = train(loss, touched, cohort.weights, start, parameters)
+    rows = touched.rows if TABLE in start else touched.rows[:0]
+    return CohortUpdate(sums, rows, float(cohort.weights.sum()), loss_sum, len(cohort.weights))
 
 
 def _one_step(
-    model: FedDMMR,
-    task: StageTask,
-    cohort: Cohort,
-    trained: Sequence[str],
-    modalities: Mapping[str, Modality],
-) -> CohortUpdate:
+    loss: CohortLoss,
+    touched: Touched,
+    weights: Tensor,
+    start: dict[str, Tensor],
+    frozen: dict[str, Tensor],
+) -> tuple[dict[str, Tensor], float]:
     """The weighted sum of the users' gradients, by one backward pass over all their windows."""
-    parameters = dict(model.named_parameters())
-    wanted = [parameters[name] for name in trained]
-    for name, parameter in parameters.items():
-        parameter.requires_grad_(name in set(trained))
-    sums = [torch.zeros_like(parameter) for parameter in wanted]
+    leaves = {name: value.requires_grad_() for name, value in start.items()}
+    sums = {name: torch.zeros_like(value) for name, value in start.items()}
     loss_sum = 0.0
-    for part in _chunks(cohort.steps[0]):
-        losses = window_losses(model, task, part, modalities).total(task.stage_config)
-        loss = (losses * cohort.weights[part.user]).sum()
-        for total, gradient in zip(
-            sums, torch.autograd.grad(loss, wanted, allow_unused=True), strict=True
-        ):
+    for part in _by_length(touched.steps[0]):
+        losses = loss.at({**frozen, **leaves}, part, touched.modalities)
+        total_loss = (losses * weights[part.user]).sum()
+        gradients = torch.autograd.grad(total_loss, list(leaves.values()), allow_unused=True)
+        for total, gradient in zip(sums.values(), gradients, strict=True):
             if gradient is not None:
                 total.add_(gradient)
-        loss_sum += float(loss.detach())
-    rate = task.training.local_learning_rate
-    return CohortUpdate(
-        {name: -rate * total for name, total in zip(trained, sums, strict=True)},
-        float(cohort.weights.sum()),
-        loss_sum,
-        len(cohort.weights),
-    )
+        loss_sum += float(total_loss.detach())
+    rate = loss.task.training.local_learning_rate
+    return {name: total.mul_(-rate) for name, total in sums.items()}, loss_sum
 
 
-def _chunks(batch: Batch) -> Iterator[Batch]:
-    for start in range(0, len(batch.user), _WINDOWS_AT_ONCE):
-        yield batch.rows(slice(start, start + _WINDOWS_AT_ONCE))
+def _by_length(batch: Batch) -> Iterator[Batch]:
+    """Windows of like length beside each other, so that little is computed on padding."""
+    lengths, order = torch.sort((batch.item_ids > 0).sum(-1), stable=True)
+    for start, end in _spans(lengths.tolist()):
+        yield batch.map(itemgetter(order[start:end])).narrowed()
+
+
+def _spans(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where to cut ascending lengths, so that no part is too large or too uneven."""
+    start = 0
+    for end, length in enumerate(lengths):
+        full = (end + 1 - start) * length > _POSITIONS_AT_ONCE or end - start == _WINDOWS_AT_ONCE
+        uneven = length > _UNEVEN * lengths[start] + _ALWAYS_EVEN
+        if end > start and (full or uneven):
+            yield start, end
+            start = end
+    yield start, len(lengths)

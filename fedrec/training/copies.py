@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch import Tensor
+from torch.func import grad_and_value, vmap
 
-from fedrec.model.feddmmr import FedDMMR, Modality
-from fedrec.training.batches import Batch
-from fedrec.training.losses import StageTask, window_losses
+from fedrec.model.feddmmr import Modality
+from fedrec.training.batches import ITEM_TENSORS, Batch
+from fedrec.training.losses import CohortLoss, StageTask
+from fedrec.training.touched import TABLE, Touched
 
-_TABLE = "item_embedding.weight"
 _COPIES = 4  # start, current, gradient and one temporary of every trained parameter
+_UNEVEN = 1.5  # how many times the fewest windows a user of a group may have
 _ACTIVATIONS_PER_POSITION = 64  # floats kept for the backward pass, in units of `dim`
 
 Tables = dict[str, Tensor]
@@ -24,49 +25,36 @@ Tables = dict[str, Tensor]
 class _UserRows:
     """The windows of some users at one step, [users, windows, ...], item ids made local.
 
-    rows: [users, rows], catalogue ids of the local ids; None where the item table is shared.
+    rows: [users, rows], places in the cohort's rows.
     """
 
     batch: Batch
-    rows: Tensor | None
-
-
-class _UserLoss(nn.Module):
-    """One user's loss as a module, so that `functional_call` can swap its parameters."""
-
-    def __init__(self, model: FedDMMR, task: StageTask) -> None:
-        super().__init__()
-        self.model, self.task = model, task
-
-    def forward(self, batch: Batch, modalities: Mapping[str, Modality]) -> Tensor:
-        losses = window_losses(self.model, self.task, batch, modalities)
-        return losses.total(self.task.stage_config).sum()
+    rows: Tensor
 
 
 def train_copies(
-    model: FedDMMR,
-    task: StageTask,
-    steps: Sequence[Batch],
+    loss: CohortLoss,
+    touched: Touched,
     weights: Tensor,
-    trained: Sequence[str],
-    modalities: Mapping[str, Modality],
+    start: Tables,
+    frozen: Tables,
 ) -> tuple[Tables, float]:
     """Train a copy per user, as many users at once as the memory budget allows.
 
     Returns the weighted sum of the users' updates by parameter name, and the weighted sum of their
     losses at the first step.
     """
-    start = {name: dict(model.named_parameters())[name].detach() for name in trained}
+    task, steps = loss.task, touched.steps
     sums = {name: torch.zeros_like(value) for name, value in start.items()}
     loss_sum = 0.0
-    for users in _user_chunks(model, task, steps, len(weights), start):
-        rows = _touched_rows(steps, users) if _TABLE in start else None
+    for users in _user_chunks(task, touched, {**start, **frozen}, trained=start.keys()):
+        rows = _touched_rows(steps, users)
         local = [_for_users(batch, users, rows) for batch in steps]
-        update, losses = _train_chunk(model, task, local, start, modalities)
+        update, losses = _train_chunk(loss, local, start, frozen, touched.modalities)
         scale = weights[users] * _clip_scale(update, task.training.clip_norm)
         for name, value in update.items():
             weighted = value * scale.view(-1, *[1] * (value.dim() - 1))
-            if name == _TABLE and rows is not None:
+            if name == TABLE:
                 sums[name].index_add_(0, rows.flatten(), weighted.flatten(0, 1))
             else:
                 sums[name].add_(weighted.sum(0))
@@ -75,43 +63,36 @@ def train_copies(
 
 
 def _train_chunk(
-    model: FedDMMR,
-    task: StageTask,
+    loss: CohortLoss,
     steps: Sequence[_UserRows],
     start: Tables,
+    frozen: Tables,
     modalities: Mapping[str, Modality],
 ) -> tuple[Tables, Tensor]:
     """Plain gradient descent, every user from the same start: (updates [users, ...], losses)."""
-    users = steps[0].batch.user.shape[0]
-    rows = steps[0].rows
+    users, rows = len(steps[0].batch.user), steps[0].rows
+    table = {**frozen, **start}[TABLE][rows]  # [users, rows, dim]: each user's own small catalogue
+    features = {name: (held.values[rows], held.present[rows]) for name, held in modalities.items()}
     origin = {name: value.expand(users, *value.shape) for name, value in start.items()}
-    tables: dict[str, tuple[Tensor, Tensor]] = {
-        name: (modality.values, modality.present)
-        for name, modality in (modalities.items() if task.stage.active.experts else ())
-    }
-    if rows is not None:
-        origin[_TABLE] = start[_TABLE][rows]
-        tables = {name: (values[rows], present[rows]) for name, (values, present) in tables.items()}
-    module = _UserLoss(model, task)
-    frozen = {
-        f"model.{name}": value.detach()
-        for name, value in model.named_parameters()
-        if name not in start
-    }
+    if TABLE in start:
+        origin[TABLE] = table
+    shared = {name: value for name, value in frozen.items() if name != TABLE}
 
-    def loss(parameters: Tables, batch: tuple[Tensor, ...], table: object) -> Tensor:
-        named = {f"model.{name}": value for name, value in parameters.items()}
-        held = {name: Modality(*pair) for name, pair in table.items()}  # type: ignore[attr-defined]
-        value: Tensor = functional_call(module, {**frozen, **named}, (Batch(*batch), held))
-        return value
+    def user_loss(
+        parameters: Tables,
+        batch: tuple[Tensor, ...],
+        features: Mapping[str, tuple[Tensor, Tensor]],
+        table: Tensor,
+    ) -> Tensor:
+        held = {name: Modality(*pair) for name, pair in features.items()}
+        return loss.at({TABLE: table, **shared, **parameters}, Batch(*batch), held).sum()
 
-    step = vmap(grad_and_value(loss), in_dims=(0, 0, 0 if rows is not None else None))
-    current, first = origin, None
+    step = vmap(grad_and_value(user_loss))
+    current, first, rate = origin, None, loss.task.training.local_learning_rate
     for local in steps:
         batch = tuple(getattr(local.batch, item.name) for item in fields(Batch))
-        gradients, losses = step(current, batch, tables)
+        gradients, losses = step(current, batch, features, table)
         first = losses if first is None else first
-        rate = task.training.local_learning_rate
         current = {name: value - rate * gradients[name] for name, value in current.items()}
     assert first is not None
     return {name: value - origin[name] for name, value in current.items()}, first
@@ -127,18 +108,28 @@ def _clip_scale(update: Tables, bound: float) -> Tensor:
 
 
 def _user_chunks(
-    model: FedDMMR, task: StageTask, steps: Sequence[Batch], users: int, start: Tables
+    task: StageTask, touched: Touched, parameters: Tables, *, trained: Collection[str]
 ) -> Iterator[Tensor]:
-    """Users in groups that fit the memory budget, those with as many windows beside each other."""
+    """Users in groups that fit the memory budget and have about as many windows each."""
+    steps, users = touched.steps, int(touched.steps[0].user.max()) + 1
+    dim = parameters[TABLE].shape[-1]
+    copied = sum(parameters[name].numel() for name in trained if name != TABLE)
+    row = dim + sum(held.values.shape[-1] for held in touched.modalities.values())
+
+    def floats(windows: int) -> int:
+        rows = min(len(touched.rows), _most_rows(steps, windows))
+        positions = steps[0].item_ids.shape[-1] * windows
+        return _COPIES * (copied + row * rows) + _ACTIVATIONS_PER_POSITION * dim * positions
+
     counts = torch.stack([torch.bincount(batch.user, minlength=users) for batch in steps]).amax(0)
-    order, windows = torch.argsort(counts, stable=True), int(counts.max())
-    dim = model.item_embedding.embedding_dim
-    parameters = sum(value.numel() for name, value in start.items() if name != _TABLE)
-    if _TABLE in start:
-        parameters += dim * min(len(start[_TABLE]), _most_rows(steps, windows))
-    positions = steps[0].item_ids.shape[-1] * windows
-    per_user = 4 * (_COPIES * parameters + _ACTIVATIONS_PER_POSITION * dim * positions)
-    return iter(torch.split(order, max(1, task.training.memory_mib * 2**20 // per_user)))
+    windows, order = torch.sort(counts, stable=True)
+    start, most = 0, task.training.memory_mib * 2**18
+    for end, count in enumerate(windows.tolist()):
+        full = (end + 1 - start) * floats(count) > most
+        if end > start and (full or count > _UNEVEN * windows[start]):
+            yield order[start:end]
+            start = end
+    yield order[start:]
 
 
 def _most_rows(steps: Sequence[Batch], windows: int) -> int:
@@ -152,14 +143,13 @@ def _most_rows(steps: Sequence[Batch], windows: int) -> int:
 
 
 def _touched_rows(steps: Sequence[Batch], users: Tensor) -> Tensor:
-    """The item ids that each user's windows name, ascending from 0 (padding): [users, rows]."""
+    """The items that each user's windows name, ascending from 0 (padding): [users, rows]."""
     touched = []
     for user in users:
         ids = [torch.zeros(1, dtype=torch.int64, device=users.device)]
         for batch in steps:
             mine = batch.user == user
-            for part in (batch.item_ids, batch.targets, batch.negatives, batch.slot_items):
-                ids.append(part[mine].flatten())
+            ids += [getattr(batch, name)[mine].flatten() for name in ITEM_TENSORS]
         touched.append(torch.unique(torch.cat(ids)))
     last = max(int(row.max()) for row in touched)
     width = max(map(len, touched))
@@ -169,7 +159,7 @@ def _touched_rows(steps: Sequence[Batch], users: Tensor) -> Tensor:
     )
 
 
-def _for_users(batch: Batch, users: Tensor, rows: Tensor | None) -> _UserRows:
+def _for_users(batch: Batch, users: Tensor, rows: Tensor) -> _UserRows:
     """Gather the windows of `users` as [users, windows, ...], filled up with empty windows."""
     mine = [torch.nonzero(batch.user == user).flatten() for user in users]
     width = max(map(len, mine))
@@ -177,24 +167,9 @@ def _for_users(batch: Batch, users: Tensor, rows: Tensor | None) -> _UserRows:
     index = torch.stack(
         [torch.cat([row, row.new_full((width - len(row),), empty)]) for row in mine]
     )
-    padded = {}
-    for item in fields(Batch):
-        value = getattr(batch, item.name)
-        padded[item.name] = torch.cat([value, torch.zeros_like(value[:1])])[index]
-    gathered = Batch(**padded)
-    if rows is None:
-        return _UserRows(gathered, None)
+    gathered = batch.map(lambda part: torch.cat([part, torch.zeros_like(part[:1])])[index])
 
     def local(ids: Tensor) -> Tensor:
-        return torch.searchsorted(rows, ids.flatten(1)).view(ids.shape)
+        return torch.searchsorted(rows, ids.flatten(1).contiguous()).view(ids.shape)
 
-    return _UserRows(
-        replace(
-            gathered,
-            item_ids=local(gathered.item_ids),
-            targets=local(gathered.targets),
-            negatives=local(gathered.negatives),
-            slot_items=local(gathered.slot_items),
-        ),
-        rows,
-    )
+    return _UserRows(gathered.narrowed().map_items(local), rows)

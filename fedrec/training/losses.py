@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from fedrec.config import StageConfig, TrainingConfig
-from fedrec.model.feddmmr import COLLABORATIVE, FedDMMR, Modality, Scored
+from fedrec.model.feddmmr import COLLABORATIVE, FedDMMR, Modality
 from fedrec.stages import Stage
 from fedrec.training.batches import Batch
 from fedrec.training.objectives import (
@@ -71,40 +72,51 @@ def window_losses(
     """The losses of every window of a batch. The trunk is dropped out only where it trains."""
     active = task.stage.active
     keys = batch.keys if "backbone" in task.stage.trains else None
-    hidden = _at(model.encode(batch.item_ids, keys), batch.at)
+    hidden = model.encode(batch.item_ids, keys, batch.wanted)
+    adapted = model.adapt(modalities) if active.experts else {}
+    in_batch = task.training.objective == "in_batch"
     scored = model.score(
         hidden,
-        torch.cat([batch.targets, batch.negatives], dim=-1),
+        batch.targets if in_batch else batch.negatives,
         active=active,
+        own=batch.targets,
         memory=batch.memory() if active.experts else None,
-        modalities=modalities,
+        adapted=adapted,
     )
     zero = batch.share.new_zeros(batch.share.shape[0])
     contrastive = balance = zero
     if active.experts and task.stage_config.contrastive_weight > 0:
-        contrastive = _alignment(model, task, hidden, batch, modalities)
+        contrastive = _alignment(model, task, hidden, batch, adapted)
     if scored.router_weights is not None and task.stage_config.balance_weight > 0:
         balance = load_balance(scored.router_weights, batch.share)
-    objective = _objective(task, scored, batch, model.num_items)
-    return WindowLosses((objective * batch.share).sum(-1), contrastive, balance)
+    counts = _others(batch.targets) if in_batch else (batch.negatives > 0).unsqueeze(-2)
+    assert scored.own is not None
+    losses = task.objective(model.num_items)(scored.own, scored.scores, counts)
+    return WindowLosses((losses * batch.share).sum(-1), contrastive, balance)
 
 
-def _at(hidden: Tensor, positions: Tensor) -> Tensor:
-    """hidden: [batch, seq, dim], positions: [batch, positions] -> [batch, positions, dim]."""
-    return hidden.gather(-2, positions.unsqueeze(-1).expand(*positions.shape, hidden.shape[-1]))
+def _others(targets: Tensor) -> Tensor:
+    """Whether a target [batch, seq] is a negative of another position: [batch, seq, seq]."""
+    return (targets.unsqueeze(-2) != targets.unsqueeze(-1)) & (targets > 0).unsqueeze(-2)
 
 
-def _objective(task: StageTask, scored: Scored, batch: Batch, num_items: int) -> Tensor:
-    """The loss of every position, [batch, positions]."""
-    seq = batch.targets.shape[-1]
-    own = scored.scores[..., :seq]
-    positive = own.diagonal(dim1=-2, dim2=-1)
-    objective = task.objective(num_items)
-    if task.training.objective == "in_batch":
-        other = batch.targets.unsqueeze(-2) != batch.targets.unsqueeze(-1)
-        return objective(positive, own, other & (batch.targets > 0).unsqueeze(-2))
-    counts = (batch.negatives > 0).unsqueeze(-2).expand_as(scored.scores[..., seq:])
-    return objective(positive, scored.scores[..., seq:], counts)
+class CohortLoss(nn.Module):
+    """The losses of windows as a function of the parameters, which `functional_call` swaps."""
+
+    def __init__(self, model: FedDMMR, task: StageTask) -> None:
+        super().__init__()
+        self.model, self.task = model, task
+
+    def at(
+        self, parameters: Mapping[str, Tensor], batch: Batch, modalities: Mapping[str, Modality]
+    ) -> Tensor:
+        """What is minimised, [batch], with these parameters in place of the model's own."""
+        named = {f"model.{name}": value for name, value in parameters.items()}
+        losses: Tensor = functional_call(self, named, (batch, modalities))
+        return losses
+
+    def forward(self, batch: Batch, modalities: Mapping[str, Modality]) -> Tensor:
+        return window_losses(self.model, self.task, batch, modalities).total(self.task.stage_config)
 
 
 def _alignment(
@@ -112,7 +124,7 @@ def _alignment(
     task: StageTask,
     hidden: Tensor,
     batch: Batch,
-    modalities: Mapping[str, Modality],
+    adapted: Mapping[str, Modality],
 ) -> Tensor:
     """Each expert's view of a target should be near the target's id embedding, the more so the less
     the trunk expected it: instances count 1 + surprise * (how unexpected), in [1, 1 + surprise]."""
@@ -122,12 +134,12 @@ def _alignment(
         importance = 1 + task.stage_config.surprise * (1 - expected)
     same = batch.targets.unsqueeze(-1) == batch.targets.unsqueeze(-2)
     total = batch.share.new_zeros(batch.share.shape[0])
-    for name in model.expert_names:
+    for name, held in adapted.items():
         if name == COLLABORATIVE:
             continue
-        valid = modalities[name].present[batch.targets] & (batch.targets > 0)
+        valid = held.present[batch.targets] & (batch.targets > 0)
         losses = info_nce(
-            model.project_items(name, batch.targets, modalities[name]),
+            model.expert(name).to_backbone(held.values[batch.targets]),
             embedded,
             same,
             valid,

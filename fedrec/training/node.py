@@ -13,6 +13,7 @@ from fedrec.config import Config
 from fedrec.data import PreparedData
 from fedrec.evaluation.metrics import rank_sums
 from fedrec.evaluation.ranks import PROTOCOLS, Ranks, ScoreBlock, rank_in_blocks
+from fedrec.evaluation.sampling import sample_users
 from fedrec.evaluation.targets import input_items
 from fedrec.memory import residency
 from fedrec.model.feddmmr import Active, FedDMMR, Modality, groups
@@ -29,16 +30,20 @@ from fedrec.training.batches import (
 from fedrec.training.cohort import Cohort, CohortUpdate, train_cohort
 from fedrec.training.losses import StageTask
 from fedrec.training.randomness import user_generator
+from fedrec.training.residencies import Residencies
+from fedrec.training.trainable import Trainable
 from fedrec.training.weighting import user_weight
 
-_MIN_TRAINING_ITEMS = 2
-_USERS_SCORED_AT_ONCE = 8
+_USERS_SCORED_AT_ONCE = 32
+_SCORES_AT_ONCE = 1 << 20
 
 
 class Node:
     """The users of one node, with everything that never leaves it.
 
     users: rows of the prepared data that belong to this node. modalities: expert name -> features.
+    residencies: shared by the nodes of a process that have the same data and settings. Nothing here
+    grows with the users but a number for every thousand of them.
     """
 
     def __init__(
@@ -47,12 +52,11 @@ class Node:
         users: range,
         config: Config,
         modalities: Mapping[str, Modality],
+        residencies: Residencies | None = None,
     ) -> None:
-        self.data, self.config, self.modalities = data, config, modalities
-        self.users = np.arange(users.start, users.stop)
-        long_enough = data.train_end[self.users] >= _MIN_TRAINING_ITEMS
-        self.trainable = self.users[long_enough]
-        self._residencies: dict[tuple[int, int], NDArray[np.int64]] = {}
+        self.data, self.config, self.modalities, self.users = data, config, modalities, users
+        self.trainable = Trainable(data.train_end, users)
+        self._residencies = residencies or Residencies()
 
     def task(self, stage_name: str) -> StageTask:
         """The training of a stage under this node's configuration."""
@@ -71,7 +75,7 @@ class Node:
         users = self.trainable[np.asarray(members, dtype=np.int64)]
         device = self.config.run.device
         steps = [
-            self._step(users, task, round_number, step).to(device)
+            self._step(users, task, round_number, step).map(lambda part: part.to(device))
             for step in range(task.training.local_steps)
         ]
         weights = torch.tensor([self._weight(user) for user in users], device=device)
@@ -83,38 +87,52 @@ class Node:
         active: Active,
         split: str,
         *,
+        users: NDArray[np.int64] | None = None,
         protocols: Sequence[str] = tuple(PROTOCOLS),
         segments: NDArray[np.int8] | None = None,
     ) -> Ranks:
-        """The rank of every user's target in `split`. segments: int8 [items + 1], or None."""
+        """The ranks of users' targets in `split`. segments: int8 [items + 1], or None.
+
+        users: None = those of this node that the configuration asks for.
+        """
         return rank_in_blocks(
             self.scorer(model, active, split),
             self.data,
-            self.users,
+            self.asked(split) if users is None else users,
             split,
             protocols,
             seed=self.config.evaluation.seed,
-            block=_USERS_SCORED_AT_ONCE,
+            block=max(1, min(_USERS_SCORED_AT_ONCE, _SCORES_AT_ONCE // self.data.num_items)),
             segments=segments,
         )
 
+    def asked(self, split: str) -> NDArray[np.int64]:
+        """The users of this node whose targets in `split` the configuration asks for."""
+        evaluation = self.config.evaluation
+        count = evaluation.users_of(split)
+        if count == 0:
+            return np.arange(self.users.start, self.users.stop)
+        sample = sample_users(self.data, split, count, evaluation.seed)
+        first, end = np.searchsorted(sample, [self.users.start, self.users.stop])
+        return sample[first:end]
+
     def evaluate(self, model: FedDMMR, active: Active, split: str) -> dict[str, float]:
-        """Sums of rank statistics over this node's users; no user, no item."""
+        """Sums of rank statistics over this node's users that are asked; no user, no item."""
         return rank_sums(self.rank(model, active, split))
 
     def scorer(self, model: FedDMMR, active: Active, split: str) -> ScoreBlock:
         """users [batch] -> scores [batch, catalogue], from each user's past before the target."""
-        everything = torch.arange(model.num_items + 1, device=self.config.run.device)
+        with torch.no_grad():
+            adapted = model.adapt(self.modalities) if active.experts else None
 
         def score_block(users: NDArray[np.int64]) -> Tensor:
             histories = [input_items(self.data, split, user).astype(np.int64) for user in users]
             recent = [history[-self.config.model.max_len :] for history in histories]
             item_ids = stack_rows(recent, max(map(len, recent))).to(self.config.run.device)
-            hidden = model.encode(item_ids)[:, -1:]
+            newest = item_ids.new_full((len(item_ids), 1), item_ids.shape[-1] - 1)
+            hidden = model.encode(item_ids, at=newest)
             memory = self._memory_now(users, histories) if active.experts else None
-            scored = model.score(
-                hidden, everything, active=active, memory=memory, modalities=self.modalities
-            )
+            scored = model.score(hidden, None, active=active, memory=memory, adapted=adapted)
             return scored.scores[:, 0]
 
         return score_block
@@ -152,11 +170,10 @@ class Node:
 
     def _gone(self, user: int, items: NDArray[np.int64]) -> NDArray[np.int64]:
         """When each of a user's first `len(items)` interactions leaves the memory."""
-        key = (user, len(items))
-        if key not in self._residencies:
-            content = self._content(items)
-            self._residencies[key] = residency(content, len(items), self.config.memory)
-        return self._residencies[key]
+        memory, length = self.config.memory, len(items)
+        return self._residencies.of(
+            user, length, lambda: residency(self._content(items), length, memory)
+        )
 
     def _content(self, items: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """What novelty is measured by: all modalities side by side, of unit length."""

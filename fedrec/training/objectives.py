@@ -11,7 +11,10 @@ from torch.nn import functional
 _EXCLUDED = -1e9
 
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(positive [...], negative [..., n], counts [..., n], False = not a negative) -> loss [...]."""
+"""(positive [...], negative [..., n], counts: bool, False = not a negative) -> loss [...].
+
+counts has the shape of negative, or one that broadcasts to it.
+"""
 
 
 def sampled_softmax(positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:
@@ -19,8 +22,8 @@ def sampled_softmax(positive: Tensor, negative: Tensor, counts: Tensor) -> Tenso
 
     Source: Jean et al. 2015, section 3; for sequences Klenitskiy & Vasilev 2023.
     """
-    logits = torch.cat([positive.unsqueeze(-1), negative.masked_fill(~counts, _EXCLUDED)], dim=-1)
-    return -functional.log_softmax(logits, dim=-1)[..., 0]
+    excluded = torch.zeros_like(counts, dtype=negative.dtype).masked_fill(~counts, _EXCLUDED)
+    return functional.softplus(torch.logsumexp(negative + excluded, dim=-1) - positive)
 
 
 def binary_cross_entropy(positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:

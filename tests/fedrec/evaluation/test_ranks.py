@@ -73,6 +73,37 @@ def test_order_and_partition_of_users_do_not_matter(drawn_histories):
         assert np.array_equal(joined, everyone.rank[protocol])
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("block", [1, 3, 1000])
+def test_users_are_scored_in_order_of_length_and_answered_in_their_own(
+    drawn_histories, split, block
+):
+    """What scores them pads them to the longest; whose rank it is does not change."""
+    data = drawn_histories()
+    table, asked = drawn_scores(data), []
+    users = np.random.default_rng(3).permutation(data.num_users)
+    segments = np.arange(data.num_items + 1).astype(np.int8)
+
+    def scorer(block_users):
+        asked.extend(block_users.tolist())
+        return table[torch.from_numpy(block_users)]
+
+    ranks = rank_in_blocks(scorer, data, users, split, seed=1, block=block, segments=segments)
+    positions = {"validation": data.validation_position, "test": data.test_position}[split]
+    with_target = [user for user in users.tolist() if positions[user] >= 0]
+    assert ranks.users.tolist() == with_target
+    lengths = [int(positions[user]) for user in asked]
+    assert lengths == sorted(lengths) and sorted(asked) == sorted(with_target)
+    assert asked != with_target
+    for row, user in enumerate(with_target):
+        alone = rank_in_blocks(fixed(table.tolist()), data, np.array([user]), split, seed=1)
+        assert ranks.target[row] == alone.target[0]
+        assert ranks.segment[row] == segments[alone.target[0]]
+        for protocol in ("full", "sampled100"):
+            assert ranks.rank[protocol][row] == alone.rank[protocol][0]
+            assert ranks.candidates[protocol][row] == alone.candidates[protocol][0]
+
+
 def test_a_target_that_was_seen_before_stays_a_candidate(make_histories):
     data = make_histories([[1, 2, 2, 1]], 4)
     ranks = rank_in_blocks(fixed([[0, 0.5, 9, 0.1, 0.9]]), data, None, "test", ["full"], seed=0)

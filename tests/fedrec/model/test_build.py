@@ -105,7 +105,7 @@ def test_every_option_is_listed() -> None:
 def outcome(config, toy_node, toy_model) -> tuple[dict[str, torch.Size], Tensor, Tensor]:
     """Shapes; scores of some users; the states of a training window, dropped out."""
     node, model = toy_node(config), toy_model(config)
-    users = users_with_target(node.data, "validation", node.trainable)[[3, 20, 23]]
+    users = users_with_target(node.data, "validation", node.trainable[:])[[3, 20, 23]]
     with torch.no_grad():
         scores = node.scorer(model, STAGES["routing"].active, "validation")(users)
         batch = node._step(users[:1], node.task("backbone"), 1, 0)

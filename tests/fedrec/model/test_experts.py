@@ -81,10 +81,47 @@ def test_what_is_not_known_is_not_relevant(expert, scene) -> None:
 
 
 def test_shared_candidates_equal_candidates_of_each_history(expert, scene) -> None:
+    """Where they are shared, what two items say of each other is computed once for all slots."""
+    slots = scene.memory.item_ids
+    assert len(slots.unique()) < slots.numel() / 1.5  # the same items in several histories
     each = scene.candidates.expand(len(scene.hidden), -1)
     shared, apart = read(expert, scene), read(expert, scene, each)
     torch.testing.assert_close(shared.relevance, apart.relevance)
     assert torch.equal(shared.known, apart.known)
+    torch.testing.assert_close(shared.slots, apart.slots)
+    per_position, per_item = (
+        torch.randn(*scene.memory.age.shape),
+        torch.randn(*slots.shape, len(scene.candidates)),
+    )
+    for one, other in (
+        (shared.attention.average_per_position(per_position),
+         apart.attention.average_per_position(per_position)),
+        (shared.attention.average_per_item(per_item), apart.attention.average_per_item(per_item)),
+    ):  # fmt: skip
+        torch.testing.assert_close(one, other)
+
+
+def test_shared_candidates_have_the_gradients_of_each_historys_own(expert, scene) -> None:
+    each = scene.candidates.expand(len(scene.hidden), -1)
+    found = []
+    for candidates in (scene.candidates, each):
+        reading = read(expert, scene, candidates)
+        loss = reading.relevance.square().sum() + reading.slots.square().sum()
+        found.append(torch.autograd.grad(loss, list(expert.parameters())))
+    for one, other in zip(*found, strict=True):
+        assert other.abs().max() > 0
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_shared_candidates_of_empty_memories(expert, scene) -> None:
+    empty = replace(
+        scene.memory,
+        item_ids=scene.memory.item_ids[:, :0],
+        age=scene.memory.age[..., :0],
+        visible=scene.memory.visible[..., :0],
+    )
+    reading = read(expert, replace(scene, memory=empty))
+    assert not reading.known.any() and (reading.relevance == 0).all()
 
 
 def test_a_slot_that_is_not_visible_has_no_influence(expert, scene) -> None:

@@ -39,7 +39,8 @@ def score(parts: tuple, active: Active, candidates: Tensor | None = None) -> Sco
     model, hidden, memory, modalities = parts
     wanted = torch.arange(model.num_items + 1) if candidates is None else candidates
     hidden = hidden[:, -memory.age.shape[1] :]
-    return model.score(hidden, wanted, active=active, memory=memory, modalities=modalities)
+    adapted = model.adapt(modalities)
+    return model.score(hidden, wanted, active=active, memory=memory, adapted=adapted)
 
 
 def without(memory: Memory) -> Memory:
@@ -63,7 +64,7 @@ def test_the_trunk_is_the_dot_product(setting) -> None:
 
 def test_experts_need_a_memory_and_features(setting) -> None:
     model, hidden, _, _ = setting()
-    with pytest.raises(ValueError, match="need a memory and the items' features"):
+    with pytest.raises(ValueError, match="need a memory and the items' adapted features"):
         model.score(hidden, torch.arange(3), active=ALIGNED)
 
 
@@ -94,9 +95,8 @@ def test_weights_are_shares_of_the_experts_that_know(setting, active) -> None:
     model, _, memory, modalities = parts = setting()
     weights = score(parts, active).router_weights
     readers = weights.shape[-1] // len(model.expert_names)
-    present = torch.stack(
-        [model._modality(name, modalities).present for name in model.expert_names]
-    )
+    adapted = model.adapt(modalities)
+    present = torch.stack([adapted[name].present for name in model.expert_names])
     known = present.T.repeat_interleave(readers, -1)  # [catalogue, experts]
     nobody = ~memory.visible.any(-1)
     assert (weights[:, :, ~known] == 0).all() and (weights[:, :, 0] == 0).all()
@@ -205,8 +205,69 @@ def test_groups_are_the_modules(setting) -> None:
     assert group_of("backbone.blocks.0.expand.bias") == "backbone"
 
 
-def test_projected_items_live_in_the_backbones_space(setting) -> None:
+# Adapted features
+
+
+def test_every_expert_reads_its_own_adapted_features(setting) -> None:
+    model, _, _, modalities = setting()
+    adapted = model.adapt(modalities)
+    assert tuple(adapted) == model.expert_names  # the router knows experts by their place
+    for name, held in modalities.items():
+        expected = model.expert(name).adapter(held.values)
+        torch.testing.assert_close(adapted[name].values, expected)
+        assert not torch.allclose(expected, held.values)
+        assert torch.equal(adapted[name].present, held.present)
+
+
+def test_the_collaborative_expert_reads_the_id_embeddings(setting) -> None:
+    model, _, _, modalities = setting()
+    read, table = model.adapt(modalities)["collaborative"], model.item_embedding.weight
+    directions = table / table.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    expected = model.collaborative_expert.adapter(directions)
+    torch.testing.assert_close(read.values, expected)
+    assert read.present.tolist() == [False] + [True] * model.num_items
+
+
+def test_adapted_features_live_in_the_backbones_space_once_projected(setting) -> None:
     model, _, _, modalities = setting()
     ids = torch.tensor([[1, 2, 3], [5, 6, 7]])
-    projected = model.project_items("visual", ids, modalities["visual"])
+    projected = model.expert("visual").to_backbone(model.adapt(modalities)["visual"].values[ids])
     assert projected.shape == (2, 3, model.item_embedding.embedding_dim)
+
+
+def test_features_of_another_precision_are_read_in_the_models(setting) -> None:
+    model, hidden, memory, modalities = setting()
+    halves = {name: replace(held, values=held.values.half()) for name, held in modalities.items()}
+    found = score((model, hidden, memory, halves), ROUTED).scores
+    expected = score((model, hidden, memory, modalities), ROUTED).scores
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+    wide = score((model.double(), hidden.double(), memory, halves), ROUTED).scores
+    torch.testing.assert_close(wide.float(), found, rtol=1e-3, atol=1e-3)
+
+
+# Own candidates of each position
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+@pytest.mark.parametrize("active", [TRUNK, ALIGNED, ROUTED], ids=["trunk", "aligned", "routed"])
+@pytest.mark.parametrize("shared", [False, True], ids=["each", "shared"])
+def test_own_candidates_score_as_among_all(setting, active, router, shared) -> None:
+    model, hidden, memory, modalities = parts = setting(f"model.router={router}")
+    hidden = hidden[:, -memory.age.shape[1] :]
+    generator = torch.Generator().manual_seed(2)
+    own = torch.randint(0, model.num_items + 1, hidden.shape[:2], generator=generator)
+    others = torch.randint(0, model.num_items + 1, (len(hidden), 5), generator=generator)
+    others = others[0] if shared else others
+    adapted = model.adapt(modalities)
+    found = model.score(hidden, others, own=own, active=active, memory=memory, adapted=adapted)
+    everything = score(parts, active)
+    wanted = everything.scores.gather(-1, own.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(found.own, wanted, rtol=1e-4, atol=1e-5)
+    named = others.expand(len(hidden), -1)
+    expected = torch.stack([row[:, ids] for row, ids in zip(everything.scores, named, strict=True)])
+    torch.testing.assert_close(found.scores, expected, rtol=1e-4, atol=1e-5)
+    assert everything.own is None
+    if active.experts:  # of all that was asked, each position's own before the others
+        ids = torch.cat([own, named], dim=-1)
+        weights = [row[:, i] for row, i in zip(everything.router_weights, ids, strict=True)]
+        torch.testing.assert_close(found.router_weights, torch.stack(weights), rtol=1e-4, atol=1e-5)

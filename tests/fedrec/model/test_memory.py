@@ -38,6 +38,13 @@ def test_averages_equal_attention_written_out(parts) -> None:
     )
 
 
+def test_what_is_multiplied_already_averages_alike(parts) -> None:
+    attention, values = FactoredAttention.of(*parts), torch.randn(BATCH, SLOTS, ITEMS)
+    torch.testing.assert_close(
+        attention.average_of_products(parts[1] * values), attention.average_per_item(values)
+    )
+
+
 def test_one_reader_alone(parts) -> None:
     values = torch.randn(BATCH, SLOTS, ITEMS)
     everyone = FactoredAttention.of(*parts)

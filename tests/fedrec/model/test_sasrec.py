@@ -4,25 +4,38 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import vmap
 
-from fedrec.model.sasrec import SASRec, SelfAttention
+from fedrec.model.sasrec import SASRec, SelfAttention, View, take
 
 DIM, MAX_LEN = 8, 7
 
 
+def build(layers: int = 2) -> SASRec:
+    torch.manual_seed(0)
+    return SASRec(dim=DIM, layers=layers, heads=2, inner=12, max_len=MAX_LEN, dropout=0.5)
+
+
 @pytest.fixture
 def model() -> SASRec:
-    torch.manual_seed(0)
-    return SASRec(dim=DIM, layers=2, heads=2, inner=12, max_len=MAX_LEN, dropout=0.5)
+    return build()
 
 
-def encode(model: SASRec, *embedded: Tensor, keys: Tensor | None = None) -> Tensor:
-    """Each history [its length, dim] padded on the left to the longest."""
-    seq = max(map(len, embedded))
+def padded(*embedded: Tensor, seq: int = 0) -> tuple[Tensor, Tensor]:
+    """Each history [its length, dim] padded on the left to the longest, or to `seq`."""
+    seq = max(seq, *map(len, embedded))
     rows = torch.stack([nn.functional.pad(row, (0, 0, seq - len(row), 0)) for row in embedded])
     padding = torch.tensor([[t < seq - len(row) for t in range(seq)] for row in embedded])
-    return model(rows, padding, keys)
+    return rows, padding
+
+
+def encode(
+    model: SASRec, *embedded: Tensor, keys: Tensor | None = None, at: Tensor | None = None
+) -> Tensor:
+    return model(*padded(*embedded), keys, at)
 
 
 def identity_attention(dim: int, heads: int) -> SelfAttention:
@@ -35,13 +48,14 @@ def identity_attention(dim: int, heads: int) -> SelfAttention:
     return attention
 
 
-def causal(seq: int) -> Tensor:
-    return torch.ones(1, 1, seq, seq, dtype=torch.bool).triu(1)
+def attend(attention: SelfAttention, hidden: Tensor) -> Tensor:
+    view = View.everything(torch.zeros(hidden.shape[:2]).bool(), None, dtype=hidden.dtype)
+    return attention(hidden, hidden, view)
 
 
 def test_attention_by_hand() -> None:
     hidden = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
-    mixed = identity_attention(2, heads=1)(hidden, causal(2), None)
+    mixed = attend(identity_attention(2, heads=1), hidden)
     # Query [0, 2] on keys [1, 0] and [0, 2]: logits 0 and 4 / sqrt(2).
     newest = 1 / (1 + math.exp(-4 / math.sqrt(2)))
     expected = torch.tensor([[[1.0, 0.0], [1 - newest, 2 * newest]]])
@@ -50,7 +64,7 @@ def test_attention_by_hand() -> None:
 
 def test_heads_attend_apart() -> None:
     hidden = torch.tensor([[[1.0, 5.0], [2.0, 0.0]]])
-    mixed = identity_attention(2, heads=2)(hidden, causal(2), None)
+    mixed = attend(identity_attention(2, heads=2), hidden)
     # Width 1 each. Head 1: query 2 on keys 1, 2, logits 2, 4. Head 2: query 0, even.
     newest = 1 / (1 + math.exp(-2))
     torch.testing.assert_close(mixed[0, 1], torch.tensor([1 * (1 - newest) + 2 * newest, 2.5]))
@@ -100,3 +114,71 @@ def test_dropout_needs_keys_and_reaches_every_site(model: SASRec) -> None:
         for site in (block.attention.site, block.site + 1, block.site + 2)
     ]
     assert len({0, *sites}) == 7  # the input and three in each of two blocks
+
+
+# Only some positions: the last block is spared the others
+
+
+def case(*, trains: bool) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor]:
+    """Three histories of different lengths, keys where they train, and positions of each, in any
+    order and with repetition."""
+    generator = torch.Generator().manual_seed(4)
+    histories = tuple(torch.randn(length, DIM, generator=generator) for length in (3, MAX_LEN, 1))
+    keys = torch.tensor([5, -9, 2**31 - 1], dtype=torch.int32) if trains else None
+    return histories, keys, torch.tensor([[6, 4, 5], [2, 2, 0], [6, 6, 6]])
+
+
+@pytest.mark.parametrize("trains", [False, True], ids=["evaluation", "training"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_some_positions_equal_those_taken_afterwards(layers, trains) -> None:
+    model, (histories, keys, at) = build(layers), case(trains=trains)
+    found = encode(model, *histories, keys=keys, at=at)
+    everything = encode(model, *histories, keys=keys)
+    torch.testing.assert_close(found, take(everything, at), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(everything, encode(model, *histories)) or not trains
+
+
+@pytest.mark.parametrize("trains", [False, True], ids=["evaluation", "training"])
+def test_some_positions_have_the_gradients_of_those_taken_afterwards(model, trains) -> None:
+    histories, keys, at = case(trains=trains)
+    found = []
+    for whole in (False, True):
+        hidden = encode(model, *histories, keys=keys, at=None if whole else at)
+        loss = (take(hidden, at) if whole else hidden).square().cumsum(-1).sum()
+        found.append(torch.autograd.grad(loss, list(model.parameters())))
+    for one, other in zip(*found, strict=True):
+        assert other.abs().max() > 0
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_some_positions_under_vmap(model) -> None:
+    histories, keys, at = case(trains=True)
+    rows, padding = padded(*histories)
+    mapped = vmap(model)(*(part.unsqueeze(1) for part in (rows, padding, keys, at)))
+    expected = model(rows, padding, keys, at)
+    torch.testing.assert_close(mapped.squeeze(1), expected, rtol=1e-5, atol=1e-6)
+
+
+# Dropout does not see how far a window is padded
+
+
+@given(st.lists(st.integers(1, MAX_LEN), min_size=1, max_size=4), st.integers(1, MAX_LEN))
+@settings(max_examples=25)
+def test_a_dropped_out_window_is_the_same_however_far_it_is_padded(lengths, bucket) -> None:
+    model, generator = build(), torch.Generator().manual_seed(1)
+    histories = [torch.randn(length, DIM, generator=generator) for length in lengths]
+    keys = torch.randint(-(2**31), 2**31, (len(lengths),), generator=generator).int()
+    together = model(*padded(*histories, seq=bucket), keys)
+    for place, history in enumerate(histories):
+        alone = model(*padded(history), keys[place : place + 1])[0]
+        found = together[place, -len(history) :]
+        torch.testing.assert_close(found, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_double_precision_stays_double(model) -> None:
+    histories, keys, at = case(trains=True)
+    wide = tuple(history.double() for history in histories)
+    found = encode(model.double(), *wide, keys=keys, at=at)
+    assert found.dtype == torch.float64
+    expected = encode(model.float(), *histories, keys=keys, at=at)
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-5)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -194,7 +194,77 @@ def test_stack_rows_aligns_right() -> None:
     assert stack_rows(rows, 3).tolist() == [[1, 2, 3], [0, 0, 4]]
 
 
-def test_rows_and_to_keep_all_fields() -> None:
+# The same windows in another form
+
+
+def test_map_reaches_every_tensor() -> None:
     batch = batch_of(history([11, 12, 13, 14, 15, 16]), history([21, 22]))
-    part = batch.rows(torch.tensor([2])).to("cpu")
+    part = batch.map(lambda rows: rows[[2]])
     assert part.item_ids.tolist() == [[0, 0, 0, 21]] and part.user.tolist() == [1]
+    for item in fields(Batch):
+        assert torch.equal(getattr(part, item.name), getattr(batch, item.name)[2:]), item.name
+
+
+def test_map_items_reaches_what_names_items_and_nothing_else() -> None:
+    batch = batch_of(history([11, 12, 13, 14], MemoryConfig()), history([21, 22], MemoryConfig()))
+    moved = batch.map_items(lambda ids: ids + 100)
+    for item in fields(Batch):
+        by = 100 if item.name in ("item_ids", "targets", "negatives", "slot_items") else 0
+        assert torch.equal(getattr(moved, item.name), getattr(batch, item.name) + by), item.name
+
+
+def test_narrowed_by_hand() -> None:
+    batch = batch_of(history([11, 12, 13, 14, 15, 16]), history([21, 22], MemoryConfig()))
+    short = batch.map(lambda rows: rows[1:]).narrowed()
+    assert short.item_ids.tolist() == [[11], [21]] and short.targets.tolist() == [[12], [22]]
+    assert short.at.tolist() == [[0], [0]] and short.share.flatten().tolist() == [
+        pytest.approx(0.2), 1.0
+    ]  # fmt: skip
+    assert short.slot_items.tolist() == [[0], [21]] and short.slot_gone.shape == (2, 1)
+
+
+def test_narrowed_keeps_every_index_within_the_window() -> None:
+    wide = batch_of(history([11, 12]), history([21, 22, 23]), sampling=replace(SAMPLING, length=9))
+    assert wide.at.tolist() == [[0, 8], [7, 8]]
+    short = wide.narrowed()
+    assert short.item_ids.tolist() == [[0, 11], [21, 22]]
+    assert short.at.tolist() == [[0, 1], [0, 1]]
+
+
+# Short beside the window, so that there is often something to cut.
+LENGTHS = st.lists(st.integers(2, 12), min_size=1, max_size=4)
+
+
+@given(LENGTHS, st.integers(1, 14), st.integers(0, 4), st.booleans(), st.data())
+@settings(max_examples=100)
+def test_narrowed_loses_nothing(lengths, window, positions, remembers, data) -> None:
+    config = MemoryConfig(short_term=2, long_term=3) if remembers else None
+    histories = [history(list(range(1, length + 1)), config) for length in lengths]
+    sampling = replace(SAMPLING, length=window, positions=positions)
+    whole = batch_of(*histories, sampling=sampling)
+    count = len(whole.user)
+    some = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=count, unique=True))
+    wide = whole.map(lambda rows: rows[some])
+    narrow = wide.narrowed()
+    for name in ("negatives", "keys", "user"):
+        assert torch.equal(getattr(narrow, name), getattr(wide, name))
+    for name in ("item_ids", "targets", "slot_items"):
+        found, given_ids = getattr(narrow, name), getattr(wide, name)
+        width = found.shape[1]
+        assert (found > 0).any(0).all()  # no column is padding alone
+        assert torch.equal(found, given_ids[:, given_ids.shape[1] - width :])
+        assert (given_ids[:, : given_ids.shape[1] - width] == 0).all()
+    assert pairs(narrow) == pairs(wide)
+    assert remembered(narrow) == remembered(wide)
+    assert float(narrow.share.sum()) == pytest.approx(float(wide.share.sum()))
+    assert ((narrow.at >= 0) & (narrow.at < narrow.item_ids.shape[1])).all()
+
+
+def remembered(batch: Batch) -> list[tuple[list[int], list[int], float]]:
+    """Visible items, their ages, and the share of every position that counts."""
+    memory, found = batch.memory(), []
+    for row, column in torch.nonzero(batch.share > 0).tolist():
+        seen = memory.visible[row, column]
+        items, ages = memory.item_ids[row, seen], memory.age[row, column, seen]
+        found.append((items.tolist(), ages.tolist(), float(batch.share[row, column])))
+    return found

@@ -8,20 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from fedrec.config import Config
 from fedrec.model.feddmmr import FedDMMR, Modality, groups
 from fedrec.stages import STAGES, stage_groups
 from fedrec.training import cohort as cohort_module
-from fedrec.training.cohort import CohortUpdate
+from fedrec.training.batches import Batch
+from fedrec.training.cohort import CohortUpdate, _by_length, _spans
 from fedrec.training.copies import _user_chunks
 from fedrec.training.losses import window_losses
 from fedrec.training.node import Node
+from fedrec.training.touched import TABLE
 
+ITEMS = 40  # of the toy data
 MEMBERS = [0, 1, 2, 5, 9, 14, 30, 60, 97]  # the first two have many windows
 ROUND = 4
 
@@ -79,7 +85,7 @@ def norm(update: dict[str, Tensor]) -> float:
 def plain_loop(engine: tuple[Node, FedDMMR], stage: str) -> CohortUpdate:
     """What the cohort engine must equal."""
     node, model = engine
-    total = CohortUpdate({})
+    total = CohortUpdate({}, torch.arange(ITEMS + 1))
     for user in MEMBERS:
         update, loss = train_alone(node, model, stage, user)
         bound = node.task(stage).training.clip_norm
@@ -97,11 +103,12 @@ def assert_same(found: CohortUpdate, expected: CohortUpdate) -> None:
     assert found.users == expected.users
     assert found.weight_sum == pytest.approx(expected.weight_sum, rel=1e-6)
     assert found.loss_sum == pytest.approx(expected.loss_sum, rel=1e-6)
-    assert found.update_sum.keys() == expected.update_sum.keys()
+    sums = found.dense(ITEMS)
+    assert sums.keys() == expected.update_sum.keys()
     for name, value in expected.update_sum.items():
         largest = float(value.abs().max())
         assert largest > 0, f"{name} is not trained, so this test proves nothing of it"
-        difference = float((found.update_sum[name] - value).abs().max())
+        difference = float((sums[name] - value).abs().max())
         assert difference < 1e-6 * largest, f"{name} differs by {difference}, of {largest}"
 
 
@@ -158,8 +165,8 @@ def test_how_many_users_fit_does_not_change_the_result(engine, stage, monkeypatc
     together = train(parts, stage, everyone)
     sizes: list[int] = []
 
-    def noting(*args: object) -> list[Tensor]:
-        chunks = list(_user_chunks(*args))  # type: ignore[arg-type]
+    def noting(*args: object, **named: object) -> list[Tensor]:
+        chunks = list(_user_chunks(*args, **named))  # type: ignore[arg-type]
         sizes.extend(map(len, chunks))
         return chunks
 
@@ -169,11 +176,72 @@ def test_how_many_users_fit_does_not_change_the_result(engine, stage, monkeypatc
     assert len(sizes) > 2 and sum(sizes) == 40
 
 
-def test_how_many_windows_fit_does_not_change_the_result(engine, monkeypatch) -> None:
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("bound", "value"),
+    [("_WINDOWS_AT_ONCE", 4), ("_POSITIONS_AT_ONCE", 7), ("_UNEVEN", 1e9), ("_ALWAYS_EVEN", 0)],
+)
+def test_how_windows_are_put_together_does_not_change_the_result(
+    engine, monkeypatch, stage, bound, value
+) -> None:
     parts = engine()
-    together = train(parts, "routing")
-    monkeypatch.setattr(cohort_module, "_WINDOWS_AT_ONCE", 4)
-    assert_same(train(parts, "routing"), together)
+    together = train(parts, stage)
+    parts_before = count_parts(parts, stage)
+    monkeypatch.setattr(cohort_module, bound, value)
+    assert count_parts(parts, stage) != parts_before
+    assert_same(train(parts, stage), together)
+
+
+def count_parts(engine: tuple[Node, FedDMMR], stage: str) -> int:
+    node, _ = engine
+    batch = node._step(node.trainable[MEMBERS], node.task(stage), ROUND, 0)
+    return len(list(_by_length(batch)))
+
+
+LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(sorted)
+
+
+@given(LENGTHS, st.integers(1, 500), st.integers(1, 40), st.sampled_from([(1.5, 4), (1.0, 0)]))
+@settings(max_examples=200)
+def test_parts_cover_every_window_once_within_their_bounds(
+    lengths, positions, windows, even
+) -> None:
+    uneven, always = even
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cohort_module, "_POSITIONS_AT_ONCE", positions)
+        patch.setattr(cohort_module, "_WINDOWS_AT_ONCE", windows)
+        patch.setattr(cohort_module, "_UNEVEN", uneven)
+        patch.setattr(cohort_module, "_ALWAYS_EVEN", always)
+        spans = list(_spans(lengths))
+    assert [place for start, end in spans for place in range(start, end)] == [*range(len(lengths))]
+    for start, end in spans:
+        part = lengths[start:end]
+        assert 0 < len(part) <= windows
+        assert len(part) * part[-1] <= positions or len(part) == 1
+        assert part[-1] <= uneven * part[0] + always
+    for (start, end), _ in pairwise(spans):  # and no part ends where the next window still fits
+        part = lengths[start : end + 1]
+        assert (
+            len(part) > windows
+            or len(part) * part[-1] > positions
+            or part[-1] > uneven * part[0] + always
+        )
+
+
+def windows(batch: Batch) -> list[tuple[int, int, list[int], list[int]]]:
+    """User, key, items without padding and negatives of every window."""
+    columns = (batch.user, batch.keys, batch.item_ids, batch.negatives)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [(user, key, [i for i in ids if i], others) for user, key, ids, others in rows]
+
+
+def test_parts_hold_the_batchs_windows_and_little_padding(engine) -> None:
+    node, _ = engine()
+    batch = node._step(node.trainable[:], node.task("routing"), ROUND, 0)
+    parts = list(_by_length(batch))
+    assert len(parts) > 1
+    assert sorted(window for part in parts for window in windows(part)) == sorted(windows(batch))
+    assert sum(part.item_ids.numel() for part in parts) < batch.item_ids.numel()
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -202,7 +270,7 @@ def test_what_the_stage_trains_and_nothing_else(engine, stage) -> None:
 @pytest.mark.parametrize("steps", [1, 2])
 def test_only_items_that_the_user_names_move(engine, steps) -> None:
     node, _ = parts = engine(f"training.local_steps={steps}")
-    table = train(parts, "backbone", [9]).update_sum["item_embedding.weight"]
+    table = train(parts, "backbone", [9]).dense(ITEMS)["item_embedding.weight"]
     moved = set(torch.nonzero(table.abs().sum(1)).flatten().tolist())
     named: set[int] = set()
     for step in range(steps):
@@ -210,6 +278,50 @@ def test_only_items_that_the_user_names_move(engine, steps) -> None:
         for part in (batch.item_ids, batch.targets, batch.negatives):
             named |= set(part.flatten().tolist())
     assert moved == named - {0}
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("members", [[9], [5, 9, 14], MEMBERS])
+def test_rows_are_what_the_users_name_and_scatter_to_the_whole_table(
+    engine, steps, members
+) -> None:
+    """Computed on the rows alone and on the whole table, one and the same update."""
+    node, model = parts = engine(f"training.local_steps={steps}")
+    found = train(parts, "backbone", members)
+    named = {0}
+    for step in range(steps):
+        batch = node._step(node.trainable[members], node.task("backbone"), ROUND, step)
+        for ids in (batch.item_ids, batch.targets, batch.negatives):
+            named |= set(ids.flatten().tolist())
+    assert found.rows.tolist() == sorted(named)
+    assert len(members) > 1 or len(named) < ITEMS / 2
+    sent = found.update_sum[TABLE]
+    assert sent.shape == (len(named), node.config.model.dim)
+    table = found.dense(ITEMS)[TABLE]
+    assert table.shape == (ITEMS + 1, node.config.model.dim)
+    assert torch.equal(table[found.rows], sent)
+    alone = [
+        (node._weight(int(node.trainable[user])), train_alone(node, model, "backbone", user)[0])
+        for user in members
+    ]
+    expected = sum(weight * update[TABLE] for weight, update in alone)
+    torch.testing.assert_close(table, expected, rtol=1e-6, atol=1e-12)
+    assert found.update_sum[TABLE] is sent  # the rows stay as they are
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_where_the_table_does_not_train_there_are_no_rows(engine, steps) -> None:
+    found = train(engine(f"training.local_steps={steps}"), "routing")
+    assert found.rows.tolist() == [] and TABLE not in found.update_sum
+    assert found.dense(ITEMS).keys() == found.update_sum.keys()
+
+
+def test_dense_by_hand() -> None:
+    moved = torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 4.0]])
+    update = CohortUpdate({TABLE: moved, "gate": torch.ones(1)}, torch.tensor([0, 2, 3]))
+    sums = update.dense(4)
+    assert sums[TABLE].tolist() == [[0, 0], [0, 0], [1, 2], [3, 4], [0, 0]]
+    assert torch.equal(sums["gate"], torch.ones(1))
 
 
 def test_local_steps_draw_anew(engine) -> None:
@@ -236,4 +348,4 @@ def test_the_item_table_may_train_beside_experts(engine) -> None:
         wider = replace(task, stage=replace(task.stage, trains=("item_embedding", "*_expert")))
         found.append(node.train(model, wider, ROUND, MEMBERS))
     assert_same(*found)
-    assert (found[0].update_sum["item_embedding.weight"][0] == 0).all()
+    assert (found[0].dense(ITEMS)["item_embedding.weight"][0] == 0).all()

@@ -44,6 +44,7 @@ def test_training_is_bit_identical_whatever_is_held_out(
     assert nodes[0].data.catalogue_fingerprint == nodes[1].data.catalogue_fingerprint
     one, other = (node.train(model, node.task(stage), 1, range(8)) for node in nodes)
     assert one.update_sum and one.loss_sum == other.loss_sum
+    assert torch.equal(one.rows, other.rows)
     for name, value in one.update_sum.items():
         assert torch.equal(value, other.update_sum[name]), name
     ranks = [node.rank(model, STAGES[stage].active, "test").rank["full"] for node in nodes]

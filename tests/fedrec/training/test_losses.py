@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from fedrec.stages import STAGES
 from fedrec.training.batches import Batch
-from fedrec.training.losses import OBJECTIVES, WindowLosses, window_losses
+from fedrec.training.losses import OBJECTIVES, CohortLoss, WindowLosses, window_losses
 from fedrec.training.objectives import sampled_softmax
 
 MEMBERS = [1, 20, 40]
@@ -80,6 +81,44 @@ def test_padding_targets_count_nothing(losses) -> None:
     plain, batch = losses("routing")
     assert (batch.share == 0).any()
     torch.testing.assert_close(losses("routing", change=noisy)[0].objective, plain.objective)
+
+
+@pytest.mark.parametrize("positions", [0, 2])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_loss_does_not_see_how_far_its_window_is_padded(losses, stage, positions) -> None:
+    """Dropout is on where the trunk trains, and masks stand where they stood."""
+    drawn = f"stages.{stage}.positions={positions}"
+    wide, batch = losses(stage, drawn)
+    for row in range(len(batch.user)):
+        alone = partial(_only, row)
+        found, part = losses(stage, drawn, change=alone)
+        assert part.item_ids.shape[1] == int((batch.item_ids[row] > 0).sum())
+        for name in ("objective", "contrastive", "balance"):
+            torch.testing.assert_close(
+                getattr(found, name), getattr(wide, name)[row : row + 1], rtol=1e-4, atol=1e-5
+            )
+
+
+def _only(row: int, batch: Batch) -> Batch:
+    return batch.map(lambda rows: rows[row : row + 1]).narrowed()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_loss_at_other_parameters_is_that_of_a_model_that_has_them(
+    toy_config, toy_node, toy_model, stage
+) -> None:
+    config = toy_config()
+    node, model, other = toy_node(config), toy_model(config), toy_model(config)
+    task = node.task(stage)
+    batch = node._step(node.trainable[MEMBERS], task, 1, 0)
+    with torch.no_grad():
+        for value in other.parameters():
+            value.mul_(1.1)
+        found = CohortLoss(model, task).at(dict(other.named_parameters()), batch, node.modalities)
+        expected = window_losses(other, task, batch, node.modalities).total(task.stage_config)
+        own = window_losses(model, task, batch, node.modalities).total(task.stage_config)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, own)
 
 
 # In-batch negatives

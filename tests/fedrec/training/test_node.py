@@ -19,6 +19,7 @@ from fedrec.training.cohort import CohortUpdate
 from fedrec.training.losses import window_losses
 from fedrec.training.node import Node, load_modalities
 
+ITEMS = 40  # of the toy data
 MEMBERS = [0, 1, 2, 5, 9, 14, 30, 60, 97]
 
 
@@ -29,10 +30,10 @@ def train(node: Node, model: FedDMMR, stage: str, members: list[int], number: in
 def total(parts: list[CohortUpdate]) -> CohortUpdate:
     """What a server makes of several nodes' answers."""
     first, *rest = parts
-    whole = copy.deepcopy(first)
+    whole = replace(first, update_sum=first.dense(ITEMS), rows=torch.arange(ITEMS + 1))
     for part in rest:
-        for name, value in part.update_sum.items():
-            whole.update_sum[name] += value
+        for name, value in part.dense(ITEMS).items():
+            whole.update_sum[name] = whole.update_sum[name] + value
         whole.weight_sum += part.weight_sum
         whole.loss_sum += part.loss_sum
         whole.users += part.users
@@ -45,7 +46,7 @@ def total(parts: list[CohortUpdate]) -> CohortUpdate:
 def test_users_with_a_pair_to_learn_from_train(toy_config, toy_node, toy_data) -> None:
     node = toy_node(toy_config())
     expected = [user for user in range(toy_data.num_users) if toy_data.train_end[user] >= 2]
-    assert node.trainable.tolist() == expected
+    assert node.trainable[:].tolist() == expected
     assert 0 < len(expected) < toy_data.num_users  # some have too little
 
 
@@ -71,9 +72,9 @@ def test_a_weight_multiplies_the_update(toy_config, toy_node, toy_model) -> None
     one, many = found
     assert many.weight_sum > 1 == one.weight_sum
     assert many.loss_sum == pytest.approx(many.weight_sum * one.loss_sum, rel=1e-4)
-    for name, value in one.update_sum.items():
+    for name, value in one.dense(ITEMS).items():
         expected = many.weight_sum * value
-        torch.testing.assert_close(many.update_sum[name], expected, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(many.dense(ITEMS)[name], expected, rtol=1e-3, atol=1e-5)
 
 
 # One round is the same however the users are dealt to nodes
@@ -110,10 +111,10 @@ def test_nodes_of_any_size_make_the_same_round(
         assert other.users == together.users
         assert other.weight_sum == pytest.approx(together.weight_sum, rel=1e-5)
         assert other.loss_sum == pytest.approx(together.loss_sum, rel=1e-4)
-        for name, value in together.update_sum.items():
+        for name, value in together.dense(ITEMS).items():
             scale = float(value.abs().max())
             torch.testing.assert_close(
-                other.update_sum[name], value, rtol=0, atol=1e-3 * scale, msg=name
+                other.dense(ITEMS)[name], value, rtol=0, atol=1e-3 * scale, msg=name
             )
 
 
@@ -121,12 +122,12 @@ def test_nodes_of_any_size_make_the_same_round(
 def test_a_user_draws_the_same_on_any_node(toy_config, toy_node, toy_data, stage) -> None:
     config = toy_config(f"stages.{stage}.windows=2", f"stages.{stage}.positions=2")
     everyone = toy_node(config)
-    whole = everyone._step(everyone.trainable, everyone.task(stage), 3, 0)
+    whole = everyone._step(everyone.trainable[:], everyone.task(stage), 3, 0)
     for position in (0, 7, 50):
         user = int(everyone.trainable[position])
         alone = toy_node(config, range(user, user + 1))
-        own = alone._step(alone.trainable, alone.task(stage), 3, 0)
-        part = whole.rows(whole.user == position)
+        own = alone._step(alone.trainable[:], alone.task(stage), 3, 0)
+        part = whole.map(lambda rows, position=position: rows[whole.user == position])
         for name in ("item_ids", "at", "targets", "negatives", "keys", "share"):
             width = getattr(own, name).shape[-1]
             found = getattr(part, name)
@@ -143,6 +144,36 @@ def test_evaluation_adds_up_over_nodes(toy_config, toy_node, toy_model, toy_data
     sums = add_sums(toy_node(config, users).evaluate(model, active, "test") for users in parts)
     assert sums == pytest.approx(whole)
     assert whole["test/full/users"] > 100
+
+
+# Who is asked
+
+
+def test_a_sample_of_users_is_asked_however_they_are_dealt(
+    toy_config, toy_node, toy_model, toy_data
+) -> None:
+    config = toy_config("evaluation.users=20", "evaluation.test_users=30")
+    model, active = toy_model(config), STAGES["backbone"].active
+    for split, count in (("validation", 20), ("test", 30)):
+        whole = toy_node(config).evaluate(model, active, split)
+        assert whole[f"{split}/full/users"] == count
+        parts = [partition_users(toy_data.num_users, index, 8) for index in range(8)]
+        nodes = [toy_node(config, users) for users in parts]
+        assert add_sums(node.evaluate(model, active, split) for node in nodes) == pytest.approx(
+            whole
+        )
+        everybody = toy_node(toy_config()).rank(model, active, split)
+        asked = toy_node(config).rank(model, active, split)
+        rank = dict(zip(everybody.users.tolist(), everybody.rank["full"].tolist(), strict=True))
+        assert asked.rank["full"].tolist() == [rank[user] for user in asked.users.tolist()]
+
+
+def test_a_node_keeps_no_list_of_its_users(toy_config, toy_data) -> None:
+    node = Node(toy_data, range(3, 90), toy_config(), {})
+    assert node.users == range(3, 90)
+    held = [vars(part) for part in (node, node.trainable)]
+    arrays = [v for of in held for v in of.values() if isinstance(v, np.ndarray)]
+    assert [len(array) for array in arrays if array is not toy_data.train_end] == [1]
 
 
 # Nothing used in training may depend on what is held out
@@ -181,15 +212,16 @@ def test_training_is_bit_identical_whatever_is_held_out(
         assert (one.weight_sum, one.loss_sum, one.users) == (
             other.weight_sum, other.loss_sum, other.users
         )  # fmt: skip
-        for name, value in one.update_sum.items():
-            assert torch.equal(value, other.update_sum[name]), name
+        assert torch.equal(one.rows, other.rows)  # they leave the node too
+        for name, value in one.dense(ITEMS).items():
+            assert torch.equal(value, other.dense(ITEMS)[name]), name
     ranks = [node.rank(model, STAGES[stage].active, "test").rank["full"] for node in nodes]
     assert not np.array_equal(*ranks)  # evaluation does see the difference
 
 
 def test_held_out_items_are_negatives_as_often_as_any_other(toy_config, toy_node, toy_data) -> None:
     node = toy_node(toy_config("stages.backbone.negatives=2000"))
-    for user in users_with_target(toy_data, "test", node.trainable)[:5].tolist():
+    for user in users_with_target(toy_data, "test", node.trainable[:])[:5].tolist():
         batch = node._step(np.array([user]), node.task("backbone"), 1, 0)
         shares = np.bincount(batch.negatives[0], minlength=toy_data.num_items + 1) / 2000
         seen = set(toy_data.train_items(user).tolist())
@@ -220,14 +252,14 @@ def test_the_training_loss_is_that_of_the_scores_of_evaluation(
     node, model = toy_node(config), toy_model(config)
     asked = toy_node(config, data=asked_for_the_last_training_item(toy_data))
     task = node.task(stage)
-    batch = node._step(node.trainable, task, 1, 0)
+    batch = node._step(node.trainable[:], task, 1, 0)
     newest = [int(torch.nonzero(batch.user == user)[0]) for user in range(len(node.trainable))]
-    batch = batch.rows(torch.tensor(newest))
+    batch = batch.map(lambda rows: rows[newest])
     last = torch.zeros_like(batch.share)
     last[:, -1] = 1.0
     with torch.no_grad():
         found = window_losses(model, task, replace(batch, share=last), node.modalities).objective
-        scores = asked.scorer(model, task.stage.active, "validation")(node.trainable)
+        scores = asked.scorer(model, task.stage.active, "validation")(node.trainable[:])
     wanted = torch.cat([batch.targets[:, -1:], batch.negatives], dim=1)
     expected = -torch.log_softmax(scores.gather(1, wanted), dim=1)[:, 0]
     assert len(found) > 100
@@ -310,7 +342,7 @@ def test_a_further_modality_is_a_file_and_a_line(toy_config, toy_node, toy_model
     node, model = toy_node(config), toy_model(config)
     assert model.expert_names == ("audio", "collaborative", "semantic", "visual")
     assert node.modalities["audio"].values.shape == (41, 6)  # as the file has it, nowhere set
-    update = node.train(model, node.task("alignment"), 1, list(range(60))).update_sum
+    update = node.train(model, node.task("alignment"), 1, list(range(60))).dense(ITEMS)
     moved = groups(model)["audio_expert"]
     assert all(update[name].abs().max() > 0 for name in moved)
 
@@ -347,7 +379,7 @@ def test_a_share_of_the_features_may_be_missing(
     results = []
     for modalities in (masked, empty):
         node = Node(toy_data, everybody, config, modalities)
-        update = node.train(model, node.task(stage), 1, list(range(30))).update_sum
+        update = node.train(model, node.task(stage), 1, list(range(30))).dense(ITEMS)
         with torch.no_grad():
             scores = node.scorer(model, STAGES[stage].active, "validation")(users)
         results.append((update, scores))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fedrec.training.objectives import (
     binary_cross_entropy,
@@ -30,6 +31,44 @@ def test_sampled_softmax_by_hand() -> None:
     torch.testing.assert_close(loss, torch.tensor([expected]))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("broadcast", [False, True])
+def test_sampled_softmax_is_the_cross_entropy_of_what_counts(share: float, broadcast: bool) -> None:
+    """One position at a time, with torch's own cross-entropy; and so are its gradients."""
+    torch.manual_seed(0)
+    positive = (5 * torch.randn(4, 6)).requires_grad_()
+    negative = (5 * torch.randn(4, 6, 9)).requires_grad_()
+    counts = torch.rand(4, 1 if broadcast else 6, 9) < share
+    found = sampled_softmax(positive, negative, counts)
+    everywhere = counts.expand_as(negative)
+    expected = torch.stack([
+        functional.cross_entropy(torch.cat([own.view(1), others[kept]]), torch.tensor(0))
+        for own, others, kept in zip(
+            positive.flatten(), negative.flatten(0, 1), everywhere.flatten(0, 1), strict=True
+        )
+    ]).view(4, 6)  # fmt: skip
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    leaves, weights = (positive, negative), torch.randn(4, 6)
+    gradients = [
+        torch.autograd.grad((loss * weights).sum(), leaves, allow_unused=True)
+        for loss in (found, expected)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        other = torch.zeros_like(one) if other is None else other
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_sampled_softmax_of_no_negatives_at_all_is_zero() -> None:
+    positive = torch.tensor([3.0, -100.0], requires_grad=True)
+    for negative in (torch.zeros(2, 0), torch.tensor([[1e4, -1e4], [0.0, 5.0]])):
+        counts = torch.zeros_like(negative).bool()
+        (gradient,) = torch.autograd.grad(
+            sampled_softmax(positive, negative, counts).sum(), positive
+        )
+        assert sampled_softmax(positive, negative, counts).tolist() == [0.0, 0.0]
+        assert gradient.tolist() == [0.0, 0.0]
+
+
 def test_binary_cross_entropy_by_hand() -> None:
     loss = binary_cross_entropy(POSITIVE, NEGATIVE, COUNTS)
     expected = (softplus(-1) + softplus(0) + softplus(2)) / 3
@@ -47,6 +86,17 @@ def test_gbce_raises_the_targets_probability_to_beta(calibration: float, power: 
     negatives = softplus(0) + softplus(2) + softplus(7)
     expected = (power * softplus(-1) + negatives) / 4
     torch.testing.assert_close(loss, torch.tensor([expected]))
+
+
+@pytest.mark.parametrize("objective", [sampled_softmax, binary_cross_entropy])
+def test_what_counts_may_be_said_once_for_all_positions(objective) -> None:
+    torch.manual_seed(0)
+    positive, negative = torch.randn(4, 6), torch.randn(4, 6, 9)
+    counts = torch.rand(4, 1, 9) > 0.4
+    torch.testing.assert_close(
+        objective(positive, negative, counts),
+        objective(positive, negative, counts.expand_as(negative)),
+    )
 
 
 def test_gbce_without_calibration_is_bce() -> None:

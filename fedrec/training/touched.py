@@ -1,0 +1,53 @@
+"""The items that a cohort names, as a small catalogue of their own.
+
+A node computes with the rows it touches, so its work and its memory follow from its users, not from
+the size of the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedrec.model.feddmmr import Modality
+from fedrec.training.batches import ITEM_TENSORS, Batch
+
+TABLE = "item_embedding.weight"
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Batches and features in terms of the rows touched.
+
+    rows: [rows], catalogue ids, ascending; 0, the padding, is the first. steps: batches whose item
+    ids are places in `rows`. modalities: the features of `rows`.
+    """
+
+    rows: Tensor
+    steps: tuple[Batch, ...]
+    modalities: dict[str, Modality]
+
+    @classmethod
+    def by(cls, steps: Sequence[Batch], modalities: Mapping[str, Modality]) -> Touched:
+        """All items that the batches name, whether as input, target, negative or memory."""
+        named = [getattr(batch, name) for batch in steps for name in ITEM_TENSORS]
+        padding = named[0].new_zeros(1)
+        rows = torch.unique(torch.cat([padding, *(ids.flatten() for ids in named)]))
+        return cls(
+            rows,
+            tuple(batch.map_items(lambda ids: torch.searchsorted(rows, ids)) for batch in steps),
+            {
+                name: Modality(held.values[rows], held.present[rows])
+                for name, held in modalities.items()
+            },
+        )
+
+    def of(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The model's parameters, of the item table only the rows touched."""
+        return {
+            name: value.detach()[self.rows] if name == TABLE else value.detach()
+            for name, value in parameters.items()
+        }
