@@ -14,7 +14,9 @@ from fedrec.config import Config
 from fedrec.data import PreparedData
 from fedrec.evaluation.checkpoint import rank_checkpoint
 from fedrec.evaluation.ranks import Ranks
+from fedrec.evaluation.sampling import sample_users
 from fedrec.evaluation.significance import compare_ranks
+from fedrec.evaluation.targets import SPLITS
 from fedrec.stages import STAGES
 from server.run_folder import RunFolder
 
@@ -27,7 +29,7 @@ def measure_floors(config: Config, folder: RunFolder) -> dict[str, Any]:
 
     Empty where the run's data folder is not on this machine or is not the nodes', as in a
     deployment. Stages are compared on validation alone: the test split has been looked at once,
-    and that was it.
+    and that was it. Whom the run asked is asked here, and nobody else.
     """
     if not config.run.baselines or not Path(config.run.data).is_dir():
         return {}
@@ -37,9 +39,17 @@ def measure_floors(config: Config, folder: RunFolder) -> dict[str, Any]:
     if any(one.manifest.catalogue != data.catalogue_fingerprint for one in held.values()):
         LOG.warning("%s has another catalogue than the nodes: nothing to compare with", data.path)
         return {}
-    baselines = evaluate_baselines(data, seed=config.evaluation.seed)
-    ranks = {name: rank_checkpoint(one, data, "validation") for name, one in held.items()}
-    return {"baselines": baselines, "comparisons": _comparisons(ranks, config.evaluation.seed)}
+    seed = config.evaluation.seed
+    users = {
+        split: sample_users(data, split, config.evaluation.users_of(split), seed)
+        for split in SPLITS
+    }
+    baselines = evaluate_baselines(data, seed=seed, users=users)
+    ranks = {
+        name: rank_checkpoint(one, data, "validation", users=users["validation"])
+        for name, one in held.items()
+    }
+    return {"baselines": baselines, "comparisons": _comparisons(ranks, seed)}
 
 
 def _comparisons(ranks: dict[str, Ranks], seed: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from fedrec.evaluation.targets import Histories
 _STREAM = 0x72616E64  # sets this generator apart from others that use (seed, user)
 
 
-def fit_random(data: Histories, *, seed: int) -> Baseline:
+def fit_random(data: Histories, *, seed: int, users: NDArray[np.int64] | None = None) -> Baseline:
     """Scores in [0, 1), fixed by (seed, user), whatever the batch or the split."""
 
     def score_block(users: NDArray[np.int64]) -> Tensor:

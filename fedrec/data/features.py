@@ -184,7 +184,8 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
     Raises DataError where the file is missing or not a sound safetensors file.
     Source: the format section of the safetensors README.
     """
-    kinds = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "u1", "BOOL": "?", "I64": "<i8"}
+    kinds = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "u1", "BOOL": "?"}
+    kinds |= {"I32": "<i4", "I64": "<i8"}
     try:
         mapped = np.memmap(path, dtype=np.uint8, mode="r")
         size = int.from_bytes(mapped[:8].tobytes(), "little")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fedrec.data.arrow import pa, pq
 from fedrec.data.atomic import write_json
 from fedrec.data.checksum import digest_file
 from fedrec.errors import DataError
@@ -15,6 +16,7 @@ FORMAT = 1
 INTERACTIONS = "interactions.parquet"
 ITEMS = "items.parquet"
 USERS = "users.parquet"
+HISTORIES = "histories.safetensors"
 SPLIT = "split.json"
 MANIFEST = "manifest.json"
 FEATURES = "features"
@@ -31,6 +33,14 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds a {type(content).__name__}, expected an object")
     return content
+
+
+def read_column(path: Path, column: str) -> Any:
+    """One column of a Parquet file, as pyarrow has it. Raises DataError where it is not there."""
+    try:
+        return pq.read_table(path, columns=[column])[column]
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -17,13 +17,20 @@ from fedrec.data.existing import already_prepared
 from fedrec.data.features import write_features
 from fedrec.data.filtering import k_core
 from fedrec.data.folder import INTERACTIONS, ITEMS, USERS
+from fedrec.data.histories import Histories, offsets_of, write_histories
 from fedrec.data.joining import KeyedFeatures
 from fedrec.data.ordering import REPEATS, Ordered, kept_repeats, order
 from fedrec.data.origin import Origin, find_origin
 from fedrec.data.raw import NO_COLUMNS, Columns, RawData
 from fedrec.data.registry import Dataset, dataset_named
 from fedrec.data.settings import Settings
-from fedrec.data.split import TEST_QUANTILE, VALIDATION_QUANTILE, SplitRule, quantile_times
+from fedrec.data.split import (
+    TEST_QUANTILE,
+    VALIDATION_QUANTILE,
+    SplitRule,
+    hold_out,
+    quantile_times,
+)
 from fedrec.data.writing import (
     split_content,
     split_notes,
@@ -95,11 +102,14 @@ def _build(
     raw = dataset.reader(origin.source, settings.columns)
     data = select_interactions(raw, settings, origin.features)
     rule = _split_rule(data, settings, raw.interactions.positional)
+    offsets = offsets_of(data.users, len(data.user_keys))
+    held_out = hold_out(rule, offsets, data.times, data.labels)
     with new_folder(out, replace=overwrite) as folder:
         write_table(folder / INTERACTIONS, _interactions_table(data))
         write_table(folder / ITEMS, items_table(data.item_keys, _pictured(raw, dataset, origin)))
         write_table(folder / USERS, _users_table(data))
-        described = split_content(rule, data, raw.interactions.labels)
+        write_histories(folder, Histories(offsets, data.items + np.int32(1), held_out))
+        described = split_content(rule, held_out, data, raw.interactions.labels)
         write_split(folder, described)
         _write_joined(folder, origin, raw.feature_keys(data.item_keys))
         write_manifest(

@@ -5,37 +5,38 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedrec.data.arrow import pa, pq
 from fedrec.data.features import FeatureTables, modalities, read_feature_manifest
 from fedrec.data.folder import (
     FEATURES,
+    HISTORIES,
     INTERACTIONS,
     ITEMS,
     SPLIT,
     USERS,
+    read_column,
     read_json,
     read_manifest,
     verify_files,
 )
-from fedrec.data.split import HeldOut, SplitRule, hold_out
+from fedrec.data.histories import open_histories
 from fedrec.errors import DataError
-
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 class PreparedData:
     """Histories, their split, and the features of the items.
 
-    offsets: int64 [users + 1] and items: int32 [interactions], read only: the history of user u is
+    offsets: int64 [users + 1] and items: int32 [interactions]: the history of user u is
     items[offsets[u] : offsets[u + 1]], oldest first. Items are 1..num_items; 0 is padding.
     train_end: int64 [users], how many leading interactions are for training.
     validation_position, test_position: int64 [users], the index of the held-out target within the
-    user's own history, -1 where the user has none. features: by modality, opened when asked for.
+    user's own history, -1 where the user has none. These arrays are read only and memory mapped
+    (in folders from before there was a file to map: read). features: by modality, opened when
+    asked for.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], split: dict[str, Any]) -> None:
@@ -44,34 +45,36 @@ class PreparedData:
         self.name: str = manifest["name"]
         self.num_users: int = manifest["counts"]["users"]
         self.num_items: int = manifest["counts"]["items"]
-        self.offsets, self.items = self._read_histories()
-        held_out = self._hold_out(split)
-        self.train_end = _read_only(held_out.train_end)
-        self.validation_position = _read_only(held_out.validation)
-        self.test_position = _read_only(held_out.test)
+        histories = open_histories(path, manifest, split)
+        self.offsets, self.items = histories.offsets, histories.items
+        self.train_end = histories.held_out.train_end
+        self.validation_position = histories.held_out.validation
+        self.test_position = histories.held_out.test
         self.features = FeatureTables(path, self.num_items)
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = False) -> PreparedData:
         """Open the prepared folder `path`; `verify` checks the checksum of every file first.
 
-        Raises DataError for a folder that is missing, damaged, or of another format version.
+        Raises DataError for a folder that is missing, of another format version, or damaged in
+        what opening it looks at; the content of the histories is looked at by `verify` alone.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
         if verify:
             verify_files(folder, manifest)
         split = read_json(folder / SPLIT)
-        belongs_to = split.get("sha256", {}).get(INTERACTIONS)
-        if belongs_to != manifest["files"].get(INTERACTIONS):
-            raise DataError(f"{folder / SPLIT}: made for other interactions than {INTERACTIONS}")
+        for name in (INTERACTIONS, HISTORIES):
+            if split.get("sha256", {}).get(name) != manifest["files"].get(name):
+                raise DataError(f"{folder / SPLIT}: made for other interactions than {name}")
         return cls(folder, manifest, split)
 
     @cached_property
     def timestamps(self) -> NDArray[np.int64]:
         """int64 [interactions], in the order of `items`; read when first asked for."""
-        times: NDArray[np.int64] = self._column(INTERACTIONS, "timestamp").to_numpy()
-        return _read_only(times)
+        times: NDArray[np.int64] = read_column(self.path / INTERACTIONS, "timestamp").to_numpy()
+        times.setflags(write=False)
+        return times
 
     @cached_property
     def catalogue_fingerprint(self) -> str:
@@ -108,67 +111,8 @@ class PreparedData:
 
     def user_keys(self) -> list[str]:
         """The publisher's ids by user."""
-        keys: list[str] = self._column(USERS, "key").to_pylist()
+        keys: list[str] = read_column(self.path / USERS, "key").to_pylist()
         return keys
 
     def _texts(self, name: str, column: str) -> list[str]:
-        return ["", *(text or "" for text in self._column(name, column).to_pylist())]
-
-    def _column(self, name: str, column: str) -> Any:
-        try:
-            return pq.read_table(self.path / name, columns=[column])[column]
-        except (OSError, KeyError, pa.ArrowInvalid) as error:
-            raise DataError(f"{self.path / name}: cannot be read ({error})") from error
-
-    def _read_histories(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        users = self._column(INTERACTIONS, "user").to_numpy()
-        items = self._column(INTERACTIONS, "item").to_numpy()
-        expected = self.manifest["counts"]["interactions"]
-        sound = (
-            users.dtype == items.dtype == np.int32
-            and len(items) == expected > 0
-            and items.min() >= 1
-            and items.max() <= self.num_items
-            and users[0] >= 0
-            and users[-1] < self.num_users
-            and bool((users[1:] >= users[:-1]).all())
-        )
-        if not sound:
-            raise DataError(
-                f"{self.path / INTERACTIONS}: not {expected} interactions in order of "
-                f"{self.num_users} users and items 1..{self.num_items}; prepare the data again"
-            )
-        lengths = np.bincount(users, minlength=self.num_users)
-        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-        return _read_only(offsets), _read_only(items)
-
-    def _hold_out(self, split: dict[str, Any]) -> HeldOut:
-        try:
-            rule = SplitRule(
-                rule=split["rule"],
-                validation_time=split.get("validation_time"),
-                test_time=split.get("test_time"),
-            )
-        except KeyError as error:
-            raise DataError(f"{self.path / SPLIT}: lacks {error}") from error
-        timestamps = self.timestamps if rule.rule == "global-time" else None
-        labels = self._labels() if rule.rule == "given" else None
-        try:
-            return hold_out(rule, self.offsets, timestamps, labels)
-        except DataError as error:
-            raise DataError(f"{self.path}: {error}; prepare the data again (--force)") from error
-
-    def _labels(self) -> NDArray[np.uint8]:
-        labels = self._column(INTERACTIONS, "label")
-        if labels.type != pa.uint8() or labels.null_count:
-            raise DataError(
-                f"{self.path / INTERACTIONS}: label is {labels.type} with {labels.null_count} "
-                "missing, expected uint8 with none"
-            )
-        found: NDArray[np.uint8] = labels.to_numpy()
-        return found
-
-
-def _read_only(array: NDArray[_Scalar]) -> NDArray[_Scalar]:
-    array.setflags(write=False)
-    return array
+        return ["", *(text or "" for text in read_column(self.path / name, column).to_pylist())]

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from fedrec.data.arrow import pq
 from fedrec.data.atomic import write_atomically, write_json
-from fedrec.data.folder import FORMAT, INTERACTIONS, MANIFEST, SPLIT, digests
+from fedrec.data.folder import FORMAT, HISTORIES, INTERACTIONS, MANIFEST, SPLIT, digests
 from fedrec.data.ordering import Ordered
 from fedrec.data.origin import Origin
 from fedrec.data.registry import Dataset
 from fedrec.data.settings import Settings
-from fedrec.data.split import LABELS, SplitRule, describe_split, hold_out
+from fedrec.data.split import LABELS, HeldOut, SplitRule, describe_split
 
 
 def write_table(path: Path, table: Any) -> None:
@@ -25,7 +25,7 @@ def write_table(path: Path, table: Any) -> None:
 
 
 def split_content(
-    rule: SplitRule, data: Ordered, source_labels: NDArray[np.uint8] | None
+    rule: SplitRule, held_out: HeldOut, data: Ordered, source_labels: NDArray[np.uint8] | None
 ) -> dict[str, Any]:
     """split.json without its checksum: the rule and how many users have targets.
 
@@ -33,9 +33,7 @@ def split_content(
     (source_labels: uint8 [interactions of the source]), and how many users' labels run against
     their time.
     """
-    lengths = np.bincount(data.users, minlength=len(data.user_keys))
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
-    described = describe_split(rule, hold_out(rule, offsets, data.times, data.labels))
+    described = describe_split(rule, held_out)
     if data.labels is None or source_labels is None:
         return described
     return {
@@ -63,8 +61,9 @@ def split_notes(described: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def write_split(folder: Path, described: Mapping[str, Any]) -> None:
-    """split.json: what it says, and the interactions that it belongs to."""
-    write_json(folder / SPLIT, {**described, "sha256": digests(folder, [INTERACTIONS])})
+    """split.json: what it says, and the interactions and histories that it belongs to."""
+    belongs_to = digests(folder, [HISTORIES, INTERACTIONS])
+    write_json(folder / SPLIT, {**described, "sha256": belongs_to})
 
 
 def write_manifest(

@@ -23,11 +23,13 @@ def rank_checkpoint(
     data: PreparedData,
     split: str,
     *,
+    users: NDArray[np.int64] | None = None,
     protocols: Sequence[str] = tuple(PROTOCOLS),
     segments: NDArray[np.int8] | None = None,
 ) -> Ranks:
-    """Rank the targets of all users with the model of a checkpoint, under its own settings.
+    """Rank users' targets with the model of a checkpoint, under its own settings.
 
+    users: None = everybody, however few the run itself asked.
     segments: int8 [items + 1], to measure popular and rare targets apart.
     Raises CheckpointError where the data's items or features are not those it was trained for.
     """
@@ -47,7 +49,8 @@ def rank_checkpoint(
     put_arrays(model, checkpoint.arrays)
     node = Node(data, range(data.num_users), config, load_modalities(data, config))
     active = STAGES[manifest.stage].active
-    return node.rank(model, active, split, protocols=protocols, segments=segments)
+    asked = np.arange(data.num_users) if users is None else users
+    return node.rank(model, active, split, users=asked, protocols=protocols, segments=segments)
 
 
 def checkpoint_config(checkpoint: Checkpoint) -> Config:

@@ -6,6 +6,8 @@ the int8 array once and hands it to the evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,21 +16,26 @@ from fedrec.evaluation.targets import Histories
 
 SEGMENTS = ("head", "tail", "cold")
 """A segment's code in the int8 arrays is its index here; padding has -1."""
+_CHUNK_USERS = 1 << 16
 
 
-def training_pairs(data: Histories) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Users int64 [pairs] and items int32 [pairs] of the training interactions, nothing else."""
-    lengths = np.diff(data.offsets)
-    users = np.repeat(np.arange(data.num_users), lengths)
-    position = np.arange(len(users)) - data.offsets[users]
-    training = position < data.train_end[users]
-    return users[training], data.items[training]
+def training_items(data: Histories) -> Iterator[NDArray[np.int32]]:
+    """The items of the training interactions, nothing else, of so many users at a time: int32
+    [pairs], users in their order, and each user's items in theirs."""
+    for start in range(0, data.num_users, _CHUNK_USERS):
+        trained = data.train_end[start : start + _CHUNK_USERS]
+        offsets = data.offsets[start : start + len(trained) + 1]
+        lengths = np.stack([trained, np.diff(offsets) - trained], axis=1)
+        training = np.repeat(np.tile([True, False], len(trained)), lengths.ravel())
+        yield data.items[offsets[0] : offsets[-1]][training]
 
 
 def training_counts(data: Histories) -> NDArray[np.int64]:
     """Number of training interactions of every item: int64 [items + 1]; held-out ones count not."""
-    _, items = training_pairs(data)
-    return np.bincount(items, minlength=data.num_items + 1).astype(np.int64)
+    counts = np.zeros(data.num_items + 1, dtype=np.int64)
+    for items in training_items(data):
+        counts += np.bincount(items, minlength=len(counts))
+    return counts
 
 
 def item_segments(counts: NDArray[np.int64], *, head_share: float = 0.5) -> NDArray[np.int8]:

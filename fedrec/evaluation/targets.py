@@ -114,13 +114,14 @@ def draw_negatives(data: Histories, user: int, *, seed: int) -> NDArray[np.int32
     They depend on (seed, user) alone: not on the split, the batch, the node or the model. The whole
     history is avoided, held-out items included. All unseen items where there are fewer than 100.
     """
-    unseen = np.ones(data.num_items + 1, dtype=np.bool_)
-    unseen[0] = False
-    unseen[data.history(user)] = False
-    pool = np.flatnonzero(unseen)
+    seen = np.unique(data.history(user))
+    unseen = data.num_items - len(seen)
     generator = np.random.default_rng([_NEGATIVES_STREAM, seed, user])
-    count = min(NUM_NEGATIVES, len(pool))
-    return generator.choice(pool, size=count, replace=False, shuffle=False).astype(np.int32)
+    count = min(NUM_NEGATIVES, unseen)
+    drawn = 1 + generator.choice(unseen, size=count, replace=False, shuffle=False)
+    # The k-th unseen item is k plus the seen items that stand before it.
+    before = np.searchsorted(seen - np.arange(1, len(seen) + 1), drawn, side="left")
+    return (drawn + before).astype(np.int32)
 
 
 def negative_block(data: Histories, users: NDArray[np.int64], *, seed: int) -> NDArray[np.int32]:

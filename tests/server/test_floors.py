@@ -26,10 +26,10 @@ Configure = Callable[..., Config]
 
 @pytest.fixture
 def run(federate: Callable[..., Any], small_config: Configure) -> Callable[..., Any]:
-    """(stages, changes) -> the configuration, folder and results of a run of these stages."""
+    """(stages, settings) -> the configuration, folder and results of a run of these stages."""
 
-    def make(*stages: str, **changes: Any) -> tuple[Config, RunFolder, dict[str, Any]]:
-        config = small_config(run={"baselines": True, **changes})
+    def make(*stages: str, **settings: Any) -> tuple[Config, RunFolder, dict[str, Any]]:
+        config = small_config({"run.baselines": True}, **settings)
         runner, _ = federate(config, 2)
         for name in stages:
             runner.run(STAGES[name])
@@ -66,6 +66,21 @@ def test_baselines_are_those_of_the_library_on_the_runs_seed(run: Callable[..., 
     assert found["comparisons"] == []
 
 
+def test_whom_the_run_asked_is_asked(run: Callable[..., Any]) -> None:
+    asked = {"users": 6, "test_users": 9}
+    config, folder, results = run("backbone", "alignment", evaluation=asked)
+
+    found = measure_floors(config, folder)
+
+    for name in ("random", "popularity", "item_knn"):
+        for split, count in (("validation", 6), ("test", 9)):
+            assert found["baselines"][name][split]["full"]["users"] == count
+            assert results["backbone"][split]["full"]["users"] == count
+    (comparison,) = found["comparisons"]
+    ours, theirs = (results[comparison[k]]["validation"]["full"] for k in ("of", "against"))
+    assert comparison["difference"] == pytest.approx(ours["ndcg@10"] - theirs["ndcg@10"])
+
+
 def test_one_stage_alone_is_compared_with_none(run: Callable[..., Any]) -> None:
     config, folder, _ = run("backbone")
 
@@ -87,9 +102,9 @@ def test_the_test_split_is_not_looked_at_again(
     looked_at: list[str] = []
     original = evaluation_checkpoint.rank_checkpoint
 
-    def watched(held: Any, data: PreparedData, split: str) -> Any:
+    def watched(held: Any, data: PreparedData, split: str, **options: Any) -> Any:
         looked_at.append(split)
-        return original(held, data, split)
+        return original(held, data, split, **options)
 
     monkeypatch.setattr("server.floors.rank_checkpoint", watched)
     measure_floors(config, folder)

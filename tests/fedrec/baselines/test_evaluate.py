@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from fedrec.baselines.evaluate import BASELINES, evaluate_baselines
+from fedrec.baselines.fitting import users_at_once
+from fedrec.baselines.item_knn import fit_item_knn
 from fedrec.errors import DataError
 from fedrec.evaluation.segments import item_segments, training_counts
 
@@ -31,6 +33,21 @@ def test_neighbours_find_tastes_and_random_does_not(make_histories, taste_histor
 def test_the_report_is_the_same_whatever_the_block(make_histories, taste_histories):
     data = make_histories(taste_histories, 150)
     assert evaluate_baselines(data, seed=1, block=7) == evaluate_baselines(data, seed=1)
+
+
+def test_only_those_named_are_asked(make_histories, taste_histories):
+    data = make_histories(taste_histories, 150)
+    users = {"validation": np.arange(10, 30), "test": np.arange(40)}
+    report = evaluate_baselines(data, seed=1, users=users)
+    for of_baseline in report.values():
+        assert of_baseline["validation"]["full"]["users"] == 20
+        assert of_baseline["test"]["sampled100"]["users"] == 40
+    chosen = fit_item_knn(data, seed=1, users=users["validation"]).chosen
+    assert report["item_knn"]["profile"] == chosen["profile"]
+
+
+def test_fewer_users_are_scored_at_a_time_where_there_are_more_items():
+    assert [users_at_once(items) for items in (100, 1_000_000, 10**9)] == [256, 15, 1]
 
 
 def test_popularity_is_the_training_count(make_histories):

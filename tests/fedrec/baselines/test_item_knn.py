@@ -55,6 +55,8 @@ def test_many_items_keep_the_nearest_neighbours_only(make_histories, taste_histo
     whole = cosine_similarities(data)
     monkeypatch.setattr(item_knn, "_BLOCK_VALUES", 151 * 7)
     kept = cosine_similarities(data, dense_items=100, neighbours=4)
+    everything = cosine_similarities(data, dense_items=100)
+    assert everything.toarray() == pytest.approx(whole)
     rows = kept.toarray()
     assert (np.count_nonzero(rows, axis=1) <= 4).all()
     assert np.sort(rows, axis=1)[:, -4:] == pytest.approx(np.sort(whole, axis=1)[:, -4:])
@@ -62,6 +64,19 @@ def test_many_items_keep_the_nearest_neighbours_only(make_histories, taste_histo
     sparse_scores = knn_scorer(data, "test", cosine_similarities(data, dense_items=100), 5)(users)
     dense_scores = knn_scorer(data, "test", whole, 5)(users)
     assert sparse_scores.numpy() == pytest.approx(dense_scores.numpy(), abs=1e-6)
+
+
+def test_users_may_be_chosen_that_the_profile_is_chosen_by(make_histories, taste_histories):
+    data = make_histories(taste_histories, 150)
+    similarities = cosine_similarities(data)
+    users, quality = np.arange(7), {}
+    for profile in (1, 2, 5, None):
+        scorer = knn_scorer(data, "validation", similarities, profile)
+        ranks = rank_in_blocks(scorer, data, users, "validation", seed=0)
+        quality[profile] = metric_values(ranks.rank["full"], "ndcg@10").mean()
+    best = max(quality, key=lambda profile: quality[profile])
+    assert choose_profile(data, similarities, (1, 2, 5, None), users=users) == best
+    assert choose_profile(data, similarities, (1, 2, 5, None)) != best
 
 
 def test_the_profile_is_the_best_one_on_validation(make_histories, taste_histories):

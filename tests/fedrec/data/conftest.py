@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from fedrec.data.folder import HISTORIES, MANIFEST, SPLIT, record_files
 
 # user, item, time: every user and item has two interactions or more
 SMALL_ROWS = [
@@ -53,3 +56,20 @@ def write_feature_arrays(folder: Path, modality: str, rows: dict[str, list[float
 def feature_arrays() -> Callable[[Path, str, dict[str, list[float]]], None]:
     """See `write_feature_arrays`."""
     return write_feature_arrays
+
+
+def without_histories(folder: Path) -> Path:
+    """Take the mapped histories out of a prepared folder, as it was before there were any."""
+    for name, key in ((MANIFEST, "files"), (SPLIT, "sha256")):
+        content = json.loads((folder / name).read_text())
+        del content[key][HISTORIES]
+        (folder / name).write_text(json.dumps(content))
+    record_files(folder, [SPLIT])
+    (folder / HISTORIES).unlink()
+    return folder
+
+
+@pytest.fixture
+def older() -> Callable[[Path], Path]:
+    """See `without_histories`."""
+    return without_histories

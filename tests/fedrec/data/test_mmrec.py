@@ -227,8 +227,8 @@ def rewrite(path, changes) -> None:
     pq.write_table(table, path)
 
 
-def test_labels_are_checked_on_reading(folder, tmp_path) -> None:
-    path = prepared(folder, tmp_path).path / "interactions.parquet"
+def test_labels_of_an_older_folder_are_checked_on_reading(folder, tmp_path, older) -> None:
+    path = older(prepared(folder, tmp_path).path) / "interactions.parquet"
     table = pq.read_table(path)
     for values, message in (
         (

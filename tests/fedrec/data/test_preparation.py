@@ -59,7 +59,10 @@ def test_split_and_manifest(small_csv, out) -> None:
         "users": 3,
         "validation_users": 2,
         "test_users": 2,
-        "sha256": {"interactions.parquet": manifest["files"]["interactions.parquet"]},
+        "sha256": {
+            name: manifest["files"][name]
+            for name in ("histories.safetensors", "interactions.parquet")
+        },
     }
     assert manifest["name"] == "shop" and manifest["format"] == 1
     assert manifest["counts"] == {"users": 3, "items": 3, "interactions": 8}

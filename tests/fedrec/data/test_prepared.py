@@ -93,6 +93,7 @@ def test_features_may_be_added_later(folder) -> None:
     "name",
     [
         "interactions.parquet",
+        "histories.safetensors",
         "items.parquet",
         "users.parquet",
         "split.json",
@@ -108,16 +109,16 @@ def test_a_flipped_bit_is_found_in_every_file(folder, name) -> None:
         PreparedData.load(folder, verify=True)
 
 
-def test_missing_folder_and_files(folder, tmp_path) -> None:
+def test_missing_folder_and_files(folder, tmp_path, older) -> None:
     with pytest.raises(DataError, match="nowhere: no such folder; `fedrec prepare` makes one"):
         PreparedData.load(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"manifest\.json: the file is missing; is this a prepared"):
         PreparedData.load(tmp_path)
     (folder / "interactions.parquet").unlink()
     with pytest.raises(DataError, match=r"interactions\.parquet: cannot be read"):
-        PreparedData.load(folder)
-    with pytest.raises(DataError, match=r"interactions\.parquet: cannot be read"):
         PreparedData.load(folder, verify=True)
+    with pytest.raises(DataError, match=r"interactions\.parquet: cannot be read"):
+        PreparedData.load(older(folder))
 
 
 def test_a_foreign_version(folder) -> None:
@@ -137,13 +138,15 @@ def test_malformed_descriptions(folder) -> None:
         with pytest.raises(DataError, match=message):
             PreparedData.load(folder)
     (folder / "manifest.json").write_text(manifest)
-    edit(folder / "split.json", sha256={})
-    with pytest.raises(DataError, match="made for other interactions"):
-        PreparedData.load(folder)
+    manifest_files = json.loads(manifest)["files"]
+    for name in ("interactions.parquet", "histories.safetensors"):
+        edit(folder / "split.json", sha256={**manifest_files, name: "0"})
+        with pytest.raises(DataError, match=f"made for other interactions than {name}"):
+            PreparedData.load(folder)
 
 
-def test_interactions_of_another_catalogue(folder) -> None:
-    path = folder / "interactions.parquet"
+def test_interactions_of_another_catalogue_in_an_older_folder(folder, older) -> None:
+    path = older(folder) / "interactions.parquet"
     table = pq.read_table(path)
     orders = (("item", [9] * 8), ("user", [2, 1, 0, 0, 0, 0, 0, 0]), ("item", [0] * 8))
     for column, values in orders:

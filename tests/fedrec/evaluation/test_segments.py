@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+import fedrec.evaluation.segments as segments
 from fedrec.errors import ConfigError
-from fedrec.evaluation.segments import SEGMENTS, item_segments, training_counts, training_pairs
+from fedrec.evaluation.segments import SEGMENTS, item_segments, training_counts, training_items
 
 
 def names(counts, **options):
@@ -34,7 +35,16 @@ def test_nothing_in_training_makes_everything_cold():
 
 def test_counts_are_of_training_interactions_only(make_histories):
     data = make_histories([[1, 1, 2, 3, 4], [5, 2], [2, 3, 4]], 6)
-    users, items = training_pairs(data)
-    assert users.tolist() == [0, 0, 0, 1, 1, 2]
+    (items,) = training_items(data)
     assert items.tolist() == [1, 1, 2, 5, 2, 2]
     assert training_counts(data).tolist() == [0, 2, 3, 0, 0, 1, 0]
+
+
+def test_users_are_counted_in_chunks(drawn_histories, monkeypatch):
+    data = drawn_histories()
+    whole, counts = list(training_items(data)), training_counts(data)
+    monkeypatch.setattr(segments, "_CHUNK_USERS", 7)
+    parts = list(training_items(data))
+    assert len(whole) == 1 and len(parts) == 6
+    assert np.array_equal(np.concatenate(parts), whole[0])
+    assert np.array_equal(training_counts(data), counts)

@@ -80,6 +80,19 @@ def test_negatives_depend_on_seed_and_user_alone(drawn_histories):
     assert not np.array_equal(forwards[7], forwards[8])
 
 
+def test_negatives_are_drawn_as_from_the_list_of_unseen_items(drawn_histories):
+    """The list is what the draw is defined by; it is never made, since it is as long as the
+    catalogue."""
+    for num_items in (30, 300, 20_000):
+        data = drawn_histories(num_items=num_items)
+        for user in range(40):
+            unseen = np.setdiff1d(np.arange(1, num_items + 1), data.history(user))
+            generator = np.random.default_rng([0x6E6567, 5, user])
+            size = min(100, len(unseen))
+            expected = generator.choice(unseen, size=size, replace=False, shuffle=False)
+            assert draw_negatives(data, user, seed=5).tolist() == expected.tolist()
+
+
 def test_negatives_are_uniform_over_unseen_items(make_histories):
     data = make_histories([[1, 2, 3]], 303)
     drawn = np.concatenate([draw_negatives(data, 0, seed=seed) for seed in range(900)])
