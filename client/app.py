@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import cast
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.node_cache import load_model, load_node
+from client.node_cache import load_node
+from client.received import current_model
+from client.uplink import update_record
 from fedrec import wire
-from fedrec.checkpoints.tensors import put_arrays
 from fedrec.errors import FedrecError
-from fedrec.model.feddmmr import FedDMMR
 
 LOG = logging.getLogger(__name__)
 app = ClientApp()
@@ -47,7 +47,7 @@ def train(message: Message, context: Context) -> Message:
     """Train the users that are asked for, each from the model that came, and sum their updates."""
     began = time.monotonic()
     node = load_node(context)
-    model = _model(message, context)
+    model = current_model(message, context)
     asked = message.content.config_records[wire.CONFIG]
     with _discretion("training"):
         update = node.train(
@@ -56,7 +56,7 @@ def train(message: Message, context: Context) -> Message:
             int(cast(int, asked[wire.ROUND])),
             cast(list[int], asked[wire.MEMBERS]),
         )
-    arrays = {name: Array(total.cpu().numpy()) for name, total in update.update_sum.items()}
+        arrays = update_record(update, node, context, str(asked[wire.STAGE]))
     metrics = MetricRecord(
         {
             wire.WEIGHT: update.weight_sum,
@@ -65,7 +65,7 @@ def train(message: Message, context: Context) -> Message:
             wire.SECONDS: time.monotonic() - began,
         }
     )
-    content = RecordDict({wire.ARRAYS: ArrayRecord(arrays), wire.METRICS: metrics})
+    content = RecordDict({wire.ARRAYS: arrays, wire.METRICS: metrics})
     return Message(content=content, reply_to=message)
 
 
@@ -73,29 +73,13 @@ def train(message: Message, context: Context) -> Message:
 def evaluate(message: Message, context: Context) -> Message:
     """Rank this node's targets with the model that came; answer with sums of rank statistics."""
     node = load_node(context)
-    model = _model(message, context)
+    model = current_model(message, context)
     asked = message.content.config_records[wire.CONFIG]
     active = node.task(str(asked[wire.STAGE])).stage.active
     with _discretion("evaluation"):
         sums = node.evaluate(model, active, str(asked[wire.SPLIT]))
     content = RecordDict({wire.METRICS: MetricRecord({**sums})})
     return Message(content=content, reply_to=message)
-
-
-def _model(message: Message, context: Context) -> FedDMMR:
-    """The model as the message has it: what trains from the message, the rest from the state."""
-    wanted = str(message.content.config_records[wire.CONFIG][wire.FROZEN_FINGERPRINT])
-    if wire.FROZEN in message.content:
-        context.state[wire.FROZEN] = message.content.array_records[wire.FROZEN]
-        context.state[wire.CONFIG] = ConfigRecord({wire.FROZEN_FINGERPRINT: wanted})
-    held = context.state.config_records.get(wire.CONFIG, ConfigRecord())
-    if held.get(wire.FROZEN_FINGERPRINT) != wanted:
-        raise FedrecError("this node does not hold the frozen groups of the stage; send them again")
-    model = load_model(context)
-    sent = message.content.array_records[wire.ARRAYS]
-    for record in (context.state.array_records[wire.FROZEN], sent):
-        put_arrays(model, {name: array.numpy() for name, array in record.items()})
-    return model
 
 
 @contextmanager

@@ -35,6 +35,11 @@ def load_model(context: Context) -> FedDMMR:
     return _model(*_described(context))
 
 
+def build_untrained(context: Context) -> FedDMMR:
+    """A model of its own, as a context's settings and the run's seed make it."""
+    return _build(*_described(context))
+
+
 def _described(context: Context) -> tuple[str, Settings]:
     settings = _settings(tuple(context.run_config.items()))
     folder = str(context.node_config.get("data", settings["run.data"]))
@@ -60,16 +65,20 @@ def _model(folder: str, settings: Settings) -> FedDMMR:
     config = _config(settings)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
+    return _build(folder, settings).to(config.run.device)
+
+
+def _build(folder: str, settings: Settings) -> FedDMMR:
+    config = _config(settings)
     widths = {
         name: int(held.values.shape[1]) for name, held in _modalities(folder, settings).items()
     }
-    model = build_model(
+    return build_model(
         config.model,
         num_items=_data(folder).num_items,
         feature_dims=widths,
         seed=config.run.seed,
     )
-    return model.to(config.run.device)
 
 
 @lru_cache(maxsize=4)

@@ -1,13 +1,32 @@
 """The names that server and client both use in their messages. Nothing else crosses the wire."""
 
 ARRAYS = "arrays"
-"""Record of the groups that the stage trains; back comes the weighted sum of the users' updates."""
+"""Record of the groups that the stage trains; back comes the weighted sum of the users' updates.
+
+With float32 and whole tables it holds every parameter by its name. Otherwise it holds one vector
+of bytes a group (`fedrec.transport`), and of the item table only ROWS where these are beside it:
+down in float32, up as `federation.transport` says."""
+
+CHANGE = "change/"
+"""Prefix of records, numbered from 0, of what to add to version BASE, one after the other, to get
+VERSION; groups and ROWS as in ARRAYS."""
+
+ROWS = "item_embedding.rows"
+"""Array int32 [rows] in a record: the rows of the item table that it speaks of, ascending."""
 
 FROZEN = "frozen"
 """Record of all other groups, sent once a stage; the node keeps it in its state."""
 
 CONFIG = "config"
-"""Record of what is asked: STAGE, ROUND, FROZEN_FINGERPRINT, and MEMBERS or SPLIT."""
+"""Record of what is asked: STAGE, ROUND, FROZEN_FINGERPRINT, and MEMBERS or SPLIT; where nodes keep
+what trains, also VERSION, BASE and INITIAL."""
+
+VERSION, BASE = "version", "base"
+"""The model that the node must have to answer, and the one it must hold to get there from what the
+message brings. Without BASE the message brings all of it, with neither record the two are one."""
+
+INITIAL = "initial"
+"""Fingerprint of BASE where that is the untrained model, which a node may build by itself."""
 
 METRICS = "metrics"
 """Record of what is answered beside arrays: WEIGHT, LOSS, USERS, SECONDS; or sums of ranks."""

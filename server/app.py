@@ -17,6 +17,7 @@ from server.run_folder import RunFolder
 from server.stage_run import StageRunner
 
 app = ServerApp()
+_POLL_S = 0.01
 
 
 @app.main()
@@ -26,6 +27,7 @@ def main(grid: Grid, context: Context) -> None:
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
+    _poll_finely(grid)
     with folder.status():
         federation = gather_federation(
             grid,
@@ -38,3 +40,13 @@ def main(grid: Grid, context: Context) -> None:
             runner.run(stage)
         results = {"stages": runner.results, "environment": describe_environment(config)}
         folder.write_results({**results, **measure_floors(config, folder)})
+
+
+def _poll_finely(grid: Grid) -> None:
+    """Let a simulation's grid look for replies every 10 ms instead of every 100.
+
+    It sleeps between two looks, twice a round, so a round of two cheap phases costs .1 s less on
+    average. The grid of a deployment asks another machine and is left alone.
+    """
+    if hasattr(grid, "pull_interval"):
+        grid.pull_interval = min(grid.pull_interval, _POLL_S)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message
-from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvgM, FedYogi
 from numpy.typing import NDArray
 
@@ -15,7 +12,7 @@ from fedrec.config import FederationConfig
 from fedrec.wire import WEIGHT
 from server.strategy import StageStrategy
 
-Moments = dict[str, NDArray[np.float64]]
+Moments = dict[str, NDArray[np.floating[Any]]]
 
 
 class StageFedAdam(StageStrategy, FedAdam):
@@ -33,12 +30,9 @@ class StageFedAdagrad(StageStrategy, FedAdagrad):
 class StageFedAvgM(StageStrategy, FedAvgM):
     """Hsu et al. 2019, server momentum."""
 
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """As ever, from the round's own start: Flower's would keep what it stepped to before."""
+    def forget_origin(self) -> None:
+        """Step from what the round says, and not from where the last step ended."""
         self.current_arrays = None
-        return super().configure_train(server_round, arrays, config, grid)
 
 
 class StageFedAvg(StageStrategy):
@@ -76,9 +70,9 @@ def moments(strategy: StageStrategy) -> Moments:
     found: Moments = {}
     for kind in ("m_t", "v_t"):
         for name, value in (getattr(strategy, kind, None) or {}).items():
-            found[f"{kind}/{name}"] = np.asarray(value, dtype=np.float64)
+            found[f"{kind}/{name}"] = np.asarray(value)
     for place, value in enumerate(getattr(strategy, "momentum_vector", None) or []):
-        found[f"momentum_vector/{place:06d}"] = np.asarray(value, dtype=np.float64)
+        found[f"momentum_vector/{place:06d}"] = np.asarray(value)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Metrics = dict[str, dict[str, float]]
@@ -14,7 +15,10 @@ class StageOver(Exception):
 
 @dataclass
 class RoundReport:
-    """What is known of a round when it ends; a line of `metrics.jsonl`."""
+    """What is known of a round when it ends; a line of `metrics.jsonl`.
+
+    bytes_up, bytes_down: of all records; group_bytes_up, group_bytes_down: of the arrays, by group.
+    """
 
     stage: str
     round: int
@@ -27,6 +31,8 @@ class RoundReport:
     users_per_s: float = 0.0
     bytes_up: int = 0
     bytes_down: int = 0
+    group_bytes_up: dict[str, int] = field(default_factory=dict)
+    group_bytes_down: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     slowest_node_s: float = 0.0
     seconds: float = 0.0
@@ -47,3 +53,18 @@ class Progress:
     seconds: float = 0.0
     bytes_up: int = 0
     bytes_down: int = 0
+    group_bytes_up: dict[str, int] = field(default_factory=dict)
+    group_bytes_down: dict[str, int] = field(default_factory=dict)
+
+    def add_traffic(self, report: RoundReport) -> None:
+        """Count what a round, or the test, has sent and received."""
+        self.bytes_up += report.bytes_up
+        self.bytes_down += report.bytes_down
+        add_bytes(self.group_bytes_up, report.group_bytes_up)
+        add_bytes(self.group_bytes_down, report.group_bytes_down)
+
+
+def add_bytes(total: dict[str, int], more: Mapping[str, int]) -> None:
+    """Add bytes by group to others."""
+    for group, count in more.items():
+        total[group] = total.get(group, 0) + count

@@ -8,15 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
 from fedrec.checkpoints import Arrays
+from fedrec.checkpoints.tensors import by_group
 from fedrec.evaluation.metrics import METRICS as RANK_METRICS
 from fedrec.evaluation.ranks import PROTOCOLS
-from fedrec.wire import ARRAYS, LOSS, METRICS, SECONDS, USERS, WEIGHT
+from fedrec.training.touched import TABLE
+from fedrec.transport import Codec, Rows, decode_parts, shapes_of
+from fedrec.wire import ARRAYS, LOSS, METRICS, ROWS, SECONDS, USERS, WEIGHT
 
 _TRAINING_METRICS = frozenset((WEIGHT, LOSS, USERS, SECONDS))
 
@@ -27,39 +31,54 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What a node's users have learned: sums over them, see `fedrec.training.cohort`."""
+    """What a node's users have learned: sums over them, see `fedrec.training.cohort`.
+
+    rows: [rows], those of the item table that `sums` has; None where it has all of them.
+    """
 
     sums: Arrays
+    rows: Rows | None
     weight: float
     loss: float
     users: int
     seconds: float
 
 
-def read_update(reply: Message, sent: Arrays, *, max_norm: float, max_weight: float) -> Update:
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """max_norm: bound of the l2 norm of a node's mean update. max_weight: bound of the weight, what
+    its users can weigh together."""
+
+    max_norm: float
+    max_weight: float
+
+
+def read_update(
+    reply: Message, sent: Arrays, limits: Limits, codec: Codec | None = None, *, by_rows: bool
+) -> Update:
     """A node's answer to a training message.
 
-    sent: the arrays it was sent, by name. max_norm: bound of the l2 norm of the node's mean update.
-    max_weight: bound of the weight, what its users can weigh together.
-    Raises Refused where the answer must not be averaged.
+    sent: what trains, by name. codec: how the answer is encoded, None: plain arrays by name.
+    by_rows: whether of the item table only rows come. Raises Refused where the answer must not be
+    averaged.
     """
     content = _content(reply, {ARRAYS: ArrayRecord, METRICS: MetricRecord})
     metrics = _numbers(content.metric_records[METRICS], _TRAINING_METRICS)
     weight = metrics[WEIGHT]
-    if not 0 < weight <= max_weight:
-        raise Refused(f"weight {weight!r}, expected above 0 and at most {max_weight:g}")
+    if not 0 < weight <= limits.max_weight:
+        raise Refused(f"weight {weight!r}, expected above 0 and at most {limits.max_weight:g}")
     record = content.array_records[ARRAYS]
-    if set(record) != set(sent):
-        raise Refused(f"parameters differ from those sent: {_some(set(record) ^ set(sent))}")
-    sums = {name: _decoded(name, record[name], value.shape) for name, value in sent.items()}
-    squares = sum(float(np.square(value, dtype=np.float64).sum()) for value in sums.values())
-    if not math.isfinite(squares):
-        raise Refused("values that are not finite")
-    norm = math.sqrt(squares) / weight
-    if norm > max_norm:
-        raise Refused(f"mean update of norm {norm:g}, at most {max_norm:g}")
-    users, seconds = int(metrics[USERS]), metrics[SECONDS]
-    return Update(sums=sums, weight=weight, loss=metrics[LOSS], users=users, seconds=seconds)
+    rows = _rows(record, len(sent[TABLE])) if by_rows and TABLE in sent else None
+    sums = _plain(record, sent) if codec is None else _encoded(record, sent, codec, rows)
+    _check_size(sums, weight, limits.max_norm)
+    return Update(
+        sums=sums,
+        rows=rows,
+        weight=weight,
+        loss=metrics[LOSS],
+        users=int(metrics[USERS]),
+        seconds=metrics[SECONDS],
+    )
 
 
 def read_rank_sums(reply: Message, split: str) -> dict[str, float]:
@@ -98,15 +117,74 @@ def _numbers(metrics: MetricRecord, expected: Set[str]) -> dict[str, float]:
     return numbers
 
 
+def _plain(record: ArrayRecord, sent: Arrays) -> Arrays:
+    """Every parameter by its name."""
+    if set(record) != set(sent):
+        raise Refused(f"parameters differ from those sent: {_some(set(record) ^ set(sent))}")
+    return {name: _decoded(name, record[name], value.shape) for name, value in sent.items()}
+
+
+def _encoded(record: ArrayRecord, sent: Arrays, codec: Codec, rows: Rows | None) -> Arrays:
+    """One vector of bytes a group, of the item table only `rows` where these are given."""
+    shapes = shapes_of(by_group(sent))
+    if rows is not None:
+        group, dim = TABLE.split(".", 1)[0], sent[TABLE].shape[1]
+        shapes[group] = {**shapes[group], TABLE: (len(rows), dim)}
+    names = {name for name in record if rows is None or name != ROWS}
+    if names != set(shapes):
+        raise Refused(f"groups differ from those expected: {_some(names ^ set(shapes))}")
+    payloads = {name: _vector(name, record[name], np.uint8) for name in names}
+    try:
+        return decode_parts(payloads, shapes, codec)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+
+
+def _rows(record: ArrayRecord, items: int) -> Rows:
+    """Which rows of the table came: ascending, each once, none of them the padding's."""
+    if ROWS not in record:
+        raise Refused(f"{ROWS} is missing")
+    rows = _vector(ROWS, record[ROWS], np.int32)
+    if (np.diff(rows) <= 0).any():
+        raise Refused(f"{ROWS} are not ascending, each once")
+    if len(rows) and not 1 <= rows[0] <= rows[-1] < items:
+        raise Refused(f"{ROWS} from {rows[0]} to {rows[-1]}, expected 1 to {items - 1}")
+    return rows
+
+
+def _check_size(sums: Arrays, weight: float, max_norm: float) -> None:
+    squares = sum(float(np.square(value, dtype=np.float64).sum()) for value in sums.values())
+    if not math.isfinite(squares):
+        raise Refused("values that are not finite")
+    norm = math.sqrt(squares) / weight
+    if norm > max_norm:
+        raise Refused(f"mean update of norm {norm:g}, at most {max_norm:g}")
+
+
+def _vector(name: str, array: Array, dtype: type[np.generic]) -> NDArray[Any]:
+    """The one-dimensional array that the bytes hold."""
+    value = _array(name, array)
+    if value.dtype != dtype or value.ndim != 1:
+        found = f"{value.dtype} {value.shape}"
+        raise Refused(f"{name} is {found}, expected {np.dtype(dtype)} of one dimension")
+    return value
+
+
 def _decoded(name: str, array: Array, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    value = _array(name, array)
+    if value.dtype != np.float32 or value.shape != shape:
+        raise Refused(f"{name} is {value.dtype} {value.shape}, sent was float32 {shape}")
+    return value
+
+
+def _array(name: str, array: Array) -> NDArray[Any]:
     """What the bytes hold, whatever the record says about them."""
     try:
         value = array.numpy()
     except Exception as error:  # strangers' bytes can lead to any
         raise Refused(f"{name} cannot be read ({type(error).__name__})") from None
-    if not isinstance(value, np.ndarray) or value.dtype != np.float32 or value.shape != shape:
-        found = (getattr(value, "dtype", type(value)), getattr(value, "shape", ()))
-        raise Refused(f"{name} is {found[0]} {found[1]}, sent was float32 {shape}")
+    if not isinstance(value, np.ndarray):
+        raise Refused(f"{name} is {type(value).__name__}, expected an array")
     return value
 
 

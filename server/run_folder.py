@@ -11,12 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fedrec.checkpoints.tensors import fingerprint, read_tensors, write_tensors
+from fedrec.checkpoints.tensors import fingerprint, read_tensors
 from fedrec.config import Config, to_toml
 from fedrec.data.atomic import write_atomically, write_json
 from fedrec.errors import CheckpointError, FedrecError
 from server.optimizers import moments, restore_moments
 from server.progress import Progress, RoundReport
+from server.state_file import write_tensors
 from server.strategy import StageStrategy
 
 LOG = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class RunFolder:
         arrays: dict[str, Any] = {f"moment/{k}": v for k, v in moments(strategy).items()}
         arrays |= {f"now/{name}": value for name, value in strategy.arrays.items()}
         arrays |= {f"best/{name}": value for name, value in strategy.best_arrays.items()}
+        arrays |= {f"down/{k}": value for k, value in strategy.downlink.state().items()}
         name = f"state-{strategy.stage.name}-{strategy.progress.round}.safetensors"
         write_tensors(self.checkpoints / name, arrays)
         about = {
@@ -100,6 +102,7 @@ class RunFolder:
             "frozen": strategy.frozen_fingerprint,
             "tensors": name,
             "fingerprint": fingerprint(arrays),
+            "versions": [strategy.downlink.version, strategy.best_version],
             "progress": asdict(strategy.progress),
         }
         write_json(self._state, about)
@@ -136,6 +139,8 @@ class RunFolder:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         strategy.resume(Progress(**about["progress"]), part("now/"), part("best/"))
+        newest, best = about["versions"]
+        strategy.resume_downlink(newest, best, part("down/"))
         restore_moments(strategy, part("moment/"))
 
     def stage_results(self) -> dict[str, Any]:

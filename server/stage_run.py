@@ -6,6 +6,7 @@ import logging
 import time
 from typing import Any
 
+from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from fedrec.checkpoints import check_parent, group_fingerprints, load_checkpoint, save_checkpoint
@@ -19,7 +20,6 @@ from server.optimizers import build_strategy
 from server.progress import RoundReport, StageOver
 from server.run_folder import RunFolder
 from server.strategy import StageStrategy
-from server.transport import to_record
 
 LOG = logging.getLogger(__name__)
 
@@ -62,7 +62,6 @@ class StageRunner:
         )
         began = time.monotonic() - strategy.progress.seconds
         self._train(strategy)
-        strategy.arrays = strategy.best_arrays
         test = self._test(strategy)
         save_checkpoint(
             self.folder.checkpoints,
@@ -124,7 +123,7 @@ class StageRunner:
         try:
             strategy.start(
                 self.grid,
-                to_record(strategy.arrays),
+                ArrayRecord(),
                 num_rounds=left,
                 timeout=self.config.federation.round_timeout_s,
             )
@@ -132,12 +131,14 @@ class StageRunner:
             LOG.info("stage %s ends early: %s", strategy.stage.name, reason)
 
     def _test(self, strategy: StageStrategy) -> dict[str, dict[str, float]]:
+        strategy.restore_best()
         replies = self.grid.send_and_receive(
             strategy.evaluation_messages("test"), timeout=self.config.federation.round_timeout_s
         )
         metrics = strategy.evaluation_metrics(replies, "test")
         if metrics is None:
             raise FedrecError(f"stage {strategy.stage.name}: no node answered the test")
+        strategy.progress.add_traffic(strategy.report)
         return metrics
 
     def _note_results(
@@ -150,6 +151,8 @@ class StageRunner:
             "seconds": round(seconds, 3),
             "bytes_up": progress.bytes_up,
             "bytes_down": progress.bytes_down,
+            "group_bytes_up": progress.group_bytes_up,
+            "group_bytes_down": progress.group_bytes_down,
             "validation": progress.best_metrics,
             "test": test,
         }

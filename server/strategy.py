@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,15 @@ from fedrec.evaluation.metrics import add_sums, metrics_from_sums
 from fedrec.model.feddmmr import group_of
 from fedrec.stages import Stage
 from fedrec.training.schedule import learning_rate
+from fedrec.training.touched import TABLE
+from fedrec.transport import Rows
+from server.averaging import Mean, weighted_mean
+from server.downlink import Downlink
 from server.federation import Federation, NodeInfo
-from server.progress import Metrics, Progress, RoundReport, StageOver
-from server.refusal import Refused, Update, read_rank_sums, read_update
-from server.transport import from_record, payload_bytes, to_record
+from server.lazy import only_rows
+from server.progress import Metrics, Progress, RoundReport, StageOver, add_bytes
+from server.refusal import Limits, Refused, Update, read_rank_sums, read_update
+from server.transport import from_record, group_bytes, payload_bytes, to_record
 
 LOG = logging.getLogger(__name__)
 _ATTEMPTS = 3
@@ -54,8 +59,16 @@ class StageStrategy(FedAvg):
         every round, to report and to save."""
         self.config, self.stage, self.federation = config, stage, federation
         self.stage_config = getattr(config.stages, stage.name)
-        self.arrays, self.best_arrays, self.frozen = arrays, arrays, frozen
+        self.by_rows = config.federation.sparse_rows and TABLE in arrays
+        self.arrays, self.best_arrays = self._own(arrays), self._own(arrays)
+        self.frozen, self.best_version = frozen, 0
         self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
+        self.downlink = Downlink(
+            self.arrays,
+            transport=config.federation.transport,
+            sparse_rows=config.federation.sparse_rows,
+            untrained=stage.parent is None,
+        )
         self.on_round, self.progress, self.first_round = on_round, Progress(), 0
         self.report = RoundReport(stage.name, 0, self.stage_config.rounds)
         self._provisioned: set[int] = set()
@@ -64,10 +77,30 @@ class StageStrategy(FedAvg):
     def resume(self, progress: Progress, arrays: Arrays, best: Arrays) -> None:
         """Go on after `progress.round`."""
         # in the order of the model, which FedAvgM's nameless moments rely on
-        self.arrays = {name: arrays[name] for name in self.arrays}
-        self.best_arrays = {name: best[name] for name in self.best_arrays}
+        self.arrays = self._own({name: arrays[name] for name in self.arrays})
+        self.best_arrays = self._own({name: best[name] for name in self.best_arrays})
         self.progress = progress
         self.first_round = progress.round
+        self.resume_downlink(progress.round, progress.best_round, {})
+
+    def resume_downlink(
+        self, version: int, best_version: int, state: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Go on sending from a version of the model, see `Downlink.resume`."""
+        self.best_version = best_version
+        self.downlink.resume(self.arrays, version, state)
+
+    def restore_best(self) -> None:
+        """Let the model be that of the best round, and count the traffic from here on anew."""
+        rows = self.downlink.rows_since(self.best_version)
+        if self.best_version != self.downlink.version:
+            self.downlink.jump(self.best_arrays, rows)
+        self.arrays, self.best_version = self.best_arrays, self.downlink.version
+        self.report = RoundReport(self.stage.name, self.report.round, self.stage_config.rounds)
+
+    def _own(self, arrays: Arrays) -> Arrays:
+        """The arrays, with a copy of the item table where rows of it are written in place."""
+        return {**arrays, TABLE: np.array(arrays[TABLE])} if self.by_rows else arrays
 
     # ------------------------------------------------------------------ train
 
@@ -75,10 +108,6 @@ class StageStrategy(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask every node that has users in the round's cohort to train them."""
-        # The optimiser steps from zeros, so that what it returns is its step alone: a model that
-        # an update is added to and taken from again does not keep the update's last bits.
-        origin = to_record({name: np.zeros(a.shape) for name, a in self.arrays.items()})
-        super().configure_train(server_round, origin, config, grid)  # notes the current arrays
         number = self.first_round + server_round
         self._started = time.monotonic()
         self.report = RoundReport(self.stage.name, number, self.stage_config.rounds)
@@ -98,30 +127,22 @@ class StageStrategy(FedAvg):
             self._round_failed(len(updates))
             return None, None
         self.progress.failed_rounds = 0
-        mean = _weighted_mean(updates)
+        mean = weighted_mean(updates)
         self._note_training(updates, mean)
-        stepped, _ = super().aggregate_train(
-            self.first_round + server_round, [self._one_reply(mean)]
-        )
-        if stepped is None:
-            raise FedrecError(f"round {self.report.round}: the optimiser returned nothing")
-        self.arrays = self._scaled(from_record(stepped))
-        return to_record(self.arrays), None
+        self._move(self._step(self.first_round + server_round, mean), mean.rows)
+        return ArrayRecord(), None  # the model travels as the nodes need it
 
     def _accepted(self, replies: Iterable[Message]) -> list[Update]:
         federation, updates = self.config.federation, []
+        codec = self.downlink.codec if self.downlink.kept else None
         for reply in replies:
             node = reply.metadata.src_node_id
-            weight = federation.max_weight * len(self._members.get(node, ()))
+            limits = Limits(
+                max_norm=federation.max_update_norm,
+                max_weight=federation.max_weight * len(self._members.get(node, ())),
+            )
             try:
-                updates.append(
-                    read_update(
-                        reply,
-                        self.arrays,
-                        max_norm=federation.max_update_norm,
-                        max_weight=weight,
-                    )
-                )
+                updates.append(read_update(reply, self.arrays, limits, codec, by_rows=self.by_rows))
             except Refused as reason:
                 self._refuse(node, reason)
         return updates
@@ -129,39 +150,61 @@ class StageStrategy(FedAvg):
     def _refuse(self, node: int, reason: Refused) -> None:
         self.report.refused += 1
         self._provisioned.discard(node)
+        self.downlink.forget(node, failed=True)
         self._warn(f"node {node} refused: {reason}")
 
-    def _one_reply(self, mean: Mapping[str, NDArray[np.float64]]) -> Message:
+    def _step(self, number: int, mean: Mean) -> dict[str, NDArray[Any]]:
+        """What the optimiser makes of the mean update.
+
+        It steps from zeros, so that what it returns is its step alone: a model that an update is
+        added to and taken from again does not keep the update's last bits.
+        """
+        origin = to_record({name: np.zeros(value.shape) for name, value in mean.arrays.items()})
+        with self._optimiser_of(mean.rows):
+            self.forget_origin()
+            super().configure_train(number, origin, ConfigRecord(), None)  # type: ignore[arg-type]
+            stepped, _ = super().aggregate_train(number, [self._one_reply(mean)])
+        if stepped is None:
+            raise FedrecError(f"round {self.report.round}: the optimiser returned nothing")
+        return from_record(stepped)
+
+    def forget_origin(self) -> None:
+        """Where Flower's optimiser goes on from what it stepped to before, let it not."""
+
+    def _optimiser_of(self, rows: Rows | None) -> AbstractContextManager[None]:
+        if rows is None:
+            return nullcontext()
+        return only_rows(self, list(self.arrays), rows, len(self.arrays[TABLE]))
+
+    def _one_reply(self, mean: Mean) -> Message:
         """The mean update as the reply that Flower's strategies expect, as if from one node."""
         content = RecordDict({wire.METRICS: MetricRecord({wire.WEIGHT: 1.0})})
-        content[wire.ARRAYS] = to_record(mean)
+        content[wire.ARRAYS] = to_record(mean.arrays)
         return Message(content, dst_node_id=0, message_type=MessageType.TRAIN)
 
-    def _scaled(self, step: Mapping[str, NDArray[Any]]) -> Arrays:
-        """The model after the optimiser's step, at the learning rate of the round and the group."""
+    def _move(self, step: Mapping[str, NDArray[Any]], rows: Rows | None) -> None:
+        """Add the optimiser's step, at the learning rate of the round and the group."""
         rate = learning_rate(self.stage_config, self.report.round)
         multiples = {"backbone": self.stage_config.backbone_rate}
-        return {
-            name: (before + rate * multiples.get(group_of(name), 1.0) * step[name]).astype(
-                np.float32
-            )
-            for name, before in self.arrays.items()
-        }
+        moved: Arrays = {}
+        for name, whole in self.arrays.items():
+            before = whole if rows is None or name != TABLE else whole[rows]
+            share = rate * multiples.get(group_of(name), 1.0)
+            moved[name] = (before + share * step[name]).astype(np.float32)
+        if rows is not None:
+            self.arrays[TABLE][rows] = moved[TABLE]
+            moved[TABLE] = self.arrays[TABLE]
+        self.arrays = moved
+        self.downlink.advance(moved, rows)
 
-    def _note_training(
-        self, updates: Sequence[Update], mean: Mapping[str, NDArray[np.float64]]
-    ) -> None:
+    def _note_training(self, updates: Sequence[Update], mean: Mean) -> None:
         weight = sum(update.weight for update in updates)
         self.report.loss = sum(update.loss for update in updates) / weight
         self.report.users = sum(update.users for update in updates)
         self.report.slowest_node_s = max(update.seconds for update in updates)
-        squares: dict[str, float] = {}
-        for name, value in mean.items():
-            group = group_of(name)
-            squares[group] = squares.get(group, 0.0) + float(np.square(value).sum())
-        for group, square in squares.items():
-            self.report.update_norms[group] = math.sqrt(square)
-            if square == 0.0:
+        self.report.update_norms = mean.norms()
+        for group, norm in self.report.update_norms.items():
+            if norm == 0.0:
                 self._warn(f"group {group!r} trains in stage {self.stage.name!r} but got no update")
 
     def _round_failed(self, accepted: int) -> None:
@@ -227,15 +270,22 @@ class StageStrategy(FedAvg):
             if value > progress.best_value:
                 progress.best_round, progress.best_value = report.round, value
                 progress.best_metrics, progress.stale_evaluations = report.validation, 0
-                self.best_arrays = self.arrays
+                self._keep_best()
         gate = self.arrays.get("gate", self.frozen.get("gate"))
         report.gate = None if gate is None else float(gate[0])
         report.seconds = time.monotonic() - self._started
         report.users_per_s = report.users / max(report.seconds, 1e-9)
         progress.seconds += report.seconds
-        progress.bytes_up += report.bytes_up
-        progress.bytes_down += report.bytes_down
+        progress.add_traffic(report)
         report.remaining_s = progress.seconds / report.round * (report.rounds - report.round)
+
+    def _keep_best(self) -> None:
+        """Keep the model as the nodes hold it: it is what they measured."""
+        rows, held = self.downlink.rows_since(self.best_version), self.downlink.held
+        if rows is not None:
+            self.best_arrays[TABLE][rows] = held[TABLE][rows]
+            held = {**held, TABLE: self.best_arrays[TABLE]}
+        self.best_arrays, self.best_version = held, self.downlink.version
 
     # ---------------------------------------------------------------- messages
 
@@ -248,15 +298,17 @@ class StageStrategy(FedAvg):
             wire.ROUND: number,
             wire.FROZEN_FINGERPRINT: self.frozen_fingerprint,
         }
-        arrays, messages = to_record(self.arrays), []
+        messages = []
         for node, question in asked:
-            config = ConfigRecord({**about, **question})
-            content = RecordDict({wire.ARRAYS: arrays, wire.CONFIG: config})
+            records, versions = self.downlink.for_node(node.node_id)
+            config = ConfigRecord({**about, **versions, **question})
+            content = RecordDict({**records, wire.CONFIG: config})
             if node.node_id not in self._provisioned:
                 content[wire.FROZEN] = self._frozen_record
                 self._provisioned.add(node.node_id)
             messages.append(Message(content, dst_node_id=node.node_id, message_type=kind))
         self.report.bytes_down += payload_bytes(messages)
+        add_bytes(self.report.group_bytes_down, group_bytes(messages))
         return messages
 
     def _received(self, replies: Iterable[Message], asked: Collection[int]) -> list[Message]:
@@ -267,9 +319,12 @@ class StageStrategy(FedAvg):
         order = {node.node_id: place for place, node in enumerate(self.federation.nodes)}
         known = [reply for reply in replies if reply.metadata.src_node_id in order]
         self.report.bytes_up += payload_bytes(known)
+        add_bytes(self.report.group_bytes_up, group_bytes(known))
         silent = set(asked) - {reply.metadata.src_node_id for reply in known}
         if silent:
             self._provisioned -= silent
+            for node in silent:
+                self.downlink.forget(node, failed=False)
             some = sorted(silent)[:3]
             self._warn(f"{len(silent)} of {len(asked)} nodes did not answer in time: {some}")
         return sorted(known, key=lambda reply: order[reply.metadata.src_node_id])
@@ -277,13 +332,3 @@ class StageStrategy(FedAvg):
     def _warn(self, text: str) -> None:
         LOG.warning(text)
         self.report.warnings.append(text)
-
-
-def _weighted_mean(updates: Sequence[Update]) -> dict[str, NDArray[np.float64]]:
-    """What a user's update is on average, by what users count; in float64, in the given order."""
-    weight = sum(update.weight for update in updates)
-    totals = {name: np.zeros(value.shape) for name, value in updates[0].sums.items()}
-    for update in updates:
-        for name, value in update.sums.items():
-            totals[name] += value
-    return {name: total / weight for name, total in totals.items()}

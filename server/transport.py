@@ -1,12 +1,14 @@
-"""Arrays and messages: from the library's words to Flower's and back."""
+"""Arrays and messages: from the library's words to Flower's and back, and how many bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
 from numpy.typing import NDArray
+
+from fedrec.model.feddmmr import group_of
 
 
 def to_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
@@ -23,9 +25,21 @@ def from_record(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
 
 def payload_bytes(messages: Iterable[Message]) -> int:
     """Bytes of the arrays and metrics that these messages carry."""
-    return sum(
-        record.count_bytes()
-        for message in messages
-        if message.has_content()
-        for record in message.content.values()
-    )
+    return sum(record.count_bytes() for record in _records(messages))
+
+
+def group_bytes(messages: Iterable[Message]) -> dict[str, int]:
+    """Group -> bytes of its arrays in these messages; the rest of a message belongs to none."""
+    found: dict[str, int] = {}
+    for record in _records(messages):
+        if isinstance(record, ArrayRecord):
+            for name, array in record.items():
+                size = len(array.data) + len(name)
+                found[group_of(name)] = found.get(group_of(name), 0) + size
+    return found
+
+
+def _records(messages: Iterable[Message]) -> Iterator[ArrayRecord | MetricRecord | ConfigRecord]:
+    for message in messages:
+        if message.has_content():
+            yield from message.content.values()

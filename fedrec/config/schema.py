@@ -43,6 +43,10 @@ class FederationConfig:
     max_weight: its bound. beta_1, beta_2, tau: of the server optimiser (Reddi et al. 2021).
     max_update_norm: a node's mean update beyond this l2 norm is refused. min_replies: smallest
     share of the nodes asked whose accepted replies make a round.
+    transport: how numbers travel, both ways: `float32`, `float16` or `int8`, the last two with
+    error feedback. sparse_rows: of the item table only rows travel, up those that a node's cohort
+    touched, down those that changed; the optimiser steps these alone. Tells the server which items
+    a cohort met, docs/protocol.md says how much; for large catalogues.
     """
 
     nodes: int = 2
@@ -55,6 +59,8 @@ class FederationConfig:
     max_weight: float = 200.0
     max_update_norm: float = 1e3
     min_replies: float = 0.5
+    transport: str = "float32"
+    sparse_rows: bool = False
     registration_timeout_s: float = 120.0
     round_timeout_s: float = 600.0
 
@@ -64,6 +70,7 @@ class FederationConfig:
         at_least(self, "users_per_round", 0)
         one_of(self, "optimizer", ("fedadam", "fedyogi", "fedadagrad", "fedavg", "fedavgm"))
         one_of(self, "weighting", ("examples", "sqrt", "uniform"))
+        one_of(self, "transport", ("float32", "float16", "int8"))
         between(self, "beta_1", 0, 1)
         between(self, "beta_2", 0, 1)
         within(self, "min_replies", 0, 1)
@@ -241,14 +248,26 @@ class StagesConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationConfig:
-    """every: rounds between two federated validations; seed: of the sampled negatives."""
+    """Who is asked how well the model ranks, and how often.
+
+    every: rounds between two federated validations. seed: of the sampled negatives, and of the
+    samples of users. users: at most so many users of a data folder are asked in a validation,
+    0 = all; test_users: in the test at a stage's end. The sample is the same in every round.
+    """
 
     every: int = 20
     seed: int = 0
+    users: int = 0
+    test_users: int = 0
+
+    def users_of(self, split: str) -> int:
+        """How many users are asked in `split`, 0 = all."""
+        return self.test_users if split == "test" else self.users
 
     def __post_init__(self) -> None:
         at_least(self, "every", 1)
-        at_least(self, "seed", 0)
+        for key in ("seed", "users", "test_users"):
+            at_least(self, key, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

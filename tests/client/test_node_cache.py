@@ -11,7 +11,7 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
-from client.node_cache import load_model, load_node
+from client.node_cache import build_untrained, load_model, load_node
 from fedrec.checkpoints import fingerprint
 from fedrec.checkpoints.tensors import model_arrays
 from fedrec.config import Config, to_flat
@@ -108,6 +108,20 @@ def test_the_model_depends_on_the_seed_alone(small_config: Configure) -> None:
     ]
 
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_an_untrained_model_is_the_seeds_whatever_became_of_the_processs(
+    small_config: Configure,
+) -> None:
+    asked = context(small_config(run={"seed": 5}))
+    before = fingerprint(model_arrays(build_untrained(asked)))
+    load_model(asked).gate.data.fill_(7.0)
+
+    again = build_untrained(asked)
+
+    assert again is not load_model(asked)
+    assert fingerprint(model_arrays(again)) == before
+    load_model(asked).gate.data.fill_(asked.run_config["model.gate_init"])
 
 
 def test_an_expert_without_features_is_left_out(small_config: Configure) -> None:

@@ -43,9 +43,13 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def make(
-    stage: str = "backbone", frozen: dict[str, Any] = FROZEN, optimizer: str = "fedadam"
+    stage: str = "backbone",
+    frozen: dict[str, Any] = FROZEN,
+    optimizer: str = "fedadam",
+    **federation: Any,
 ) -> StageStrategy:
-    settings = from_flat({"federation.optimizer": optimizer})
+    named = {"optimizer": optimizer, **federation}
+    settings = from_flat({f"federation.{key}": value for key, value in named.items()})
     strategy = build_strategy(settings.federation)
     strategy.prepare(
         config=settings,
@@ -100,6 +104,60 @@ def test_a_state_comes_back_with_progress_models_and_moments(folder: RunFolder) 
     assert folder.load_state(fresh)
 
     assert_same(fresh, at_round(3))
+
+
+WAYS: list[dict[str, Any]] = [
+    {"transport": "int8"},
+    {"sparse_rows": True},
+    {"transport": "float16", "sparse_rows": True},
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_state_holds_what_nodes_have_and_which_rows_changed(
+    folder: RunFolder, way: dict[str, Any]
+) -> None:
+    """The best and the newest version, the copy that nodes hold, and each row's last change."""
+    saved = make(**way)
+    rows = np.array([1], dtype=np.int32) if saved.by_rows else None
+    for _ in range(2):
+        moved = {n: value + np.float32(0.1) for n, value in saved.arrays.items()}
+        if rows is not None:
+            moved["item_embedding.weight"] = saved.arrays["item_embedding.weight"]
+            moved["item_embedding.weight"][rows] += np.float32(0.1)
+        saved.arrays = moved
+        saved.downlink.advance(moved, rows)
+        saved._keep_best()
+        saved.best_version = 1
+    saved.progress.round = 5  # three of them changed nothing
+    folder.save_state(saved)
+    fresh = make(**way)
+
+    assert folder.load_state(fresh)
+
+    assert (fresh.downlink.version, fresh.best_version) == (2, 1)
+    for name, value in saved.downlink.held.items():
+        np.testing.assert_array_equal(fresh.downlink.held[name], value)
+        np.testing.assert_array_equal(fresh.best_arrays[name], saved.best_arrays[name])
+        np.testing.assert_array_equal(fresh.arrays[name], saved.arrays[name])
+    if rows is not None:
+        assert fresh.downlink.changed is not None
+        assert fresh.downlink.changed.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_state_may_be_gone_on_from_with_another_transport(
+    folder: RunFolder, way: dict[str, Any]
+) -> None:
+    folder.save_state(at_round(3))
+    fresh = make(**way)
+
+    assert folder.load_state(fresh)
+
+    for name, value in at_round(3).arrays.items():
+        np.testing.assert_array_equal(fresh.downlink.held[name], value)
+    if fresh.downlink.changed is not None:
+        assert (fresh.downlink.changed == fresh.downlink.version).all()
 
 
 def test_there_is_no_state_of_a_new_run_or_of_another_stage(folder: RunFolder) -> None:
@@ -187,7 +245,9 @@ def test_a_damaged_state_is_told_by_its_path(
         folder.load_state(make())
 
 
-@pytest.mark.parametrize("key", ["tensors", "progress", "fingerprint", "progress.round"])
+@pytest.mark.parametrize(
+    "key", ["tensors", "progress", "fingerprint", "versions", "progress.round"]
+)
 def test_a_state_of_another_format_is_told(folder: RunFolder, key: str) -> None:
     folder.save_state(at_round(3))
     path = folder.checkpoints / "state.json"

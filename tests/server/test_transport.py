@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
-from server.transport import from_record, payload_bytes, to_record
+from server.transport import from_record, group_bytes, payload_bytes, to_record
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 ARRAYS = hypothesis_numpy.arrays(
@@ -53,3 +53,20 @@ def test_payload_is_counted_over_records_and_errors_weigh_nothing() -> None:
     assert 4000 < payload_bytes([message]) < 4400
     assert payload_bytes([message, message, error]) == 2 * payload_bytes([message])
     assert payload_bytes([error]) == 0
+
+
+def test_bytes_by_group_are_those_of_its_arrays_in_all_records() -> None:
+    """Names of parameters, groups and rows all begin with the group; 128 is numpy's header."""
+    first = to_record({"gate": np.zeros(1, "f4"), "backbone.a": np.zeros(10, "f4")})
+    second = to_record({"backbone": np.zeros(7, "u1"), "item_embedding.rows": np.zeros(2, "i4")})
+    records = {"arrays": first, "change": second, "metrics": MetricRecord({"x": 1.0})}
+    message = Message(RecordDict(records), dst_node_id=1, message_type="train")
+
+    found = group_bytes([message, message, Message(Error(2, "no"), reply_to=message)])
+
+    assert found == {
+        "gate": 2 * (128 + 4 + len("gate")),
+        "backbone": 2 * (128 + 40 + len("backbone.a") + 128 + 7 + len("backbone")),
+        "item_embedding": 2 * (128 + 8 + len("item_embedding.rows")),
+    }
+    assert sum(found.values()) < payload_bytes([message, message])

@@ -9,6 +9,7 @@ from fedrec.config import Config, from_flat, to_flat
 from fedrec.errors import ConfigError
 from fedrec.training.losses import OBJECTIVES
 from fedrec.training.weighting import WEIGHTINGS
+from fedrec.transport import CODECS
 
 STAGES = ("backbone", "alignment", "routing")
 POSITIVE = (
@@ -27,7 +28,7 @@ POSITIVE = (
 )
 NOT_NEGATIVE = """
     run.seed run.threads federation.users_per_round memory.long_term training.clip_norm
-    evaluation.seed
+    evaluation.seed evaluation.users evaluation.test_users
 """.split() + [
     f"stages.{stage}.{key}"
     for stage in STAGES
@@ -40,6 +41,7 @@ BELOW_ONE = "federation.beta_1 federation.beta_2 model.dropout".split()
 UP_TO_ONE = "federation.min_replies training.gbce_calibration".split()
 CHOICES = {
     "federation.optimizer": "adam",
+    "federation.transport": "int4",
     "federation.weighting": "log",
     "model.router": "tree",
     "training.objective": "ce",
@@ -115,6 +117,8 @@ def test_choices_are_named(key) -> None:
 def test_choices_are_those_of_the_registries() -> None:
     for weighting in WEIGHTINGS:
         from_flat({"federation.weighting": weighting})
+    for transport in CODECS:
+        from_flat({"federation.transport": transport})
     for objective in [*OBJECTIVES, "gbce"]:
         from_flat({"training.objective": objective})
 
@@ -133,6 +137,7 @@ def test_defaults_that_earlier_mistakes_decided() -> None:
     config = Config()
     assert config.model.gate_init >= 0.01  # 1e-4 starved the experts
     assert config.federation.weighting == "examples"  # all alike: .03 NDCG@10
+    assert not config.federation.sparse_rows  # rows tell the server whom a cohort met
     assert config.stages.backbone.windows == 0  # the whole history: .04 HR@10
 
 
