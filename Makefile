@@ -10,7 +10,7 @@ COMPLETE := .venv/.complete
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 DATA := data/ml-latest-small
 
-.PHONY: help setup data run features test check lint types imports pins bench clean
+.PHONY: help setup data run features test check lint types imports pins guard bench clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,7 +51,7 @@ features: $(COMPLETE) ## Make the built-in features again from POSTERS=DIR, see 
 test: $(COMPLETE) ## Run the tests that are neither slow nor need a GPU; ARGS="-m slow" for others
 	$(BIN)/python -m pytest $(ARGS)
 
-check: lint types imports pins ## Linter, formatter, type checker, import contracts, pinned versions
+check: lint types imports pins guard ## Linter, formatter, types, import contracts, pins, ratios of speed
 
 lint: $(COMPLETE)
 	$(BIN)/ruff check .
@@ -70,8 +70,17 @@ pins: $(COMPLETE)
 		<($(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip \
 			| sed 's/+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton)' | sort)
 
-bench: data ## Run the benchmarks briefly, to see that they work; for numbers see benchmarks/README.md
+# Ratios measured within seconds, so that what was made fast does not quietly become slow.
+guard: $(COMPLETE) data
+	$(BIN)/python benchmarks/guard.py
+
+bench: $(COMPLETE) data ## Run the benchmarks briefly, to see that they work; for numbers see benchmarks/README.md
 	$(BIN)/python benchmarks/main_job.py default data=$(DATA) --quick
+	$(BIN)/python benchmarks/cohort.py $(DATA) --quick
+	$(BIN)/python benchmarks/evaluate.py $(DATA) --quick
+	$(BIN)/python benchmarks/engine.py $(DATA) --quick
+	$(BIN)/python benchmarks/time_to_quality.py default data=$(DATA) --quick
+	$(BIN)/python benchmarks/scale.py --quick
 
 clean: ## Remove .venv and every cache; data/ and runs/ stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

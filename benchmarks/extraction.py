@@ -1,7 +1,7 @@
 """Feature extraction: speed and agreement with the libraries called by hand, reruns, memory.
 
-Run from the repository: python -m benchmarks.extraction --help. Every peer runs in the same
-process, in turn with this package; numbers are medians over the rounds, [least, greatest].
+Every peer runs in the same process, in turn with this package; numbers are medians over the rounds
+with their quartiles.
 """
 
 from __future__ import annotations
@@ -10,51 +10,46 @@ import argparse
 import csv
 import json
 import os
-import platform
 import random
-import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.extraction_command import memory, second_run
-from benchmarks.extraction_speed import image_speed, text_speed
-from features.libraries import library, versions_of
+from extraction_command import memory, second_run
+from extraction_speed import image_speed, text_speed
+from features.libraries import versions_of
+from measuring import Spread, arguments, conditions, publish, table
 
 DISTRIBUTIONS = ("numpy", "pillow", "sentence-transformers", "timm", "torch", "transformers")
 
 
 def main() -> None:
-    arguments = parse()
-    movies = read_movies(arguments.movies, arguments.posters)
+    asked = parse()
+    movies = read_movies(asked.movies, asked.posters)
     random.Random(0).shuffle(movies)
     texts = [movie["text"] for movie in movies]
-    files = [arguments.posters / movie["image"] for movie in movies if movie["image"]]
-    rounds, images = arguments.rounds, arguments.images
-    if arguments.quick:
+    files = [asked.posters / movie["image"] for movie in movies if movie["image"]]
+    rounds, images = asked.rounds, asked.images
+    if asked.quick:
         movies, texts, files, rounds, images = movies[:200], texts[:200], files[:100], 1, 500
     threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="fedrec-bench-") as named:
         folder = Path(named)
         measured = {
-            "machine": machine(),
-            "quick": arguments.quick,
             "speed": [
-                text_speed(texts, arguments.sbert, rounds, threads),
-                image_speed(files, arguments.efficientnet, rounds, threads),
+                text_speed(texts, asked.sbert, rounds, threads),
+                image_speed(files, asked.efficientnet, rounds, threads),
             ],
-            "rerun": second_run(
-                movies, arguments.posters, arguments.sbert, arguments.efficientnet, folder
-            ),
+            "rerun": second_run(movies, asked.posters, asked.sbert, asked.efficientnet, folder),
             "memory": memory(images, folder),
         }
-    print(report(measured))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(measured, indent=2) + "\n")
+    about = conditions()
+    about["versions"] |= versions_of(*DISTRIBUTIONS)
+    publish(asked.json, about, {"quick": asked.quick, **measured}, report(measured))
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = arguments(__doc__)
     parser.add_argument("--posters", type=Path, required=True, help="folder of KEY.jpg")
     parser.add_argument("--movies", type=Path, required=True, help="items.jsonl or movies.csv")
     parser.add_argument("--sbert", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
@@ -63,8 +58,6 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5, help="alternating repetitions")
     parser.add_argument("--images", type=int, default=100_000, help="pictures for the memory")
-    parser.add_argument("--json", type=Path, help="write everything measured to this file")
-    parser.add_argument("--quick", action="store_true", help="little of all: does it work at all")
     return parser.parse_args()
 
 
@@ -90,55 +83,31 @@ def read_movies(path: Path, posters: Path) -> list[dict[str, Any]]:
     return movies
 
 
-def machine() -> dict[str, Any]:
-    torch = library("torch")
-    return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": versions_of(*DISTRIBUTIONS),
-        "seeds": "0 for the sample, the synthetic pictures and the tiny network",
-    }
-
-
-def processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def report(measured: dict[str, Any]) -> str:
     """Markdown."""
-    of = measured["machine"]
-    versions = ", ".join(f"{name} {value}" for name, value in of["versions"].items())
-    lines = [
-        "",
-        f"{of['processor']}, {of['cores']} cores; Python {of['python']}, {versions}",
-        "",
-        "| what | fedrec, 1/s | by hand, 1/s (batch) | ratio | least cosine |",
-        "|---|---|---|---|---|",
-        *(speed_row(part) for part in measured["speed"]),
-        "",
-    ]
     first, second = measured["rerun"]["first"], measured["rerun"]["second"]
-    lines += [
-        f"`fedrec extract`, texts and pictures: {first['seconds']:.1f} s; again with nothing "
-        f"changed: {second['seconds']:.1f} s, imported: {second['imported']}",
-        memory_line(measured["memory"]),
-    ]
-    return "\n".join(lines)
+    header = ("what", "fedrec, 1/s", "by hand, 1/s (batch)", "ratio", "least cosine")
+    return "\n".join(
+        (
+            table(header, [speed_row(part) for part in measured["speed"]]),
+            "",
+            f"`fedrec extract`, texts and pictures: {first['seconds']:.1f} s; again with nothing "
+            f"changed: {second['seconds']:.1f} s, imported: {second['imported']}",
+            memory_line(measured["memory"]),
+        )
+    )
 
 
-def speed_row(part: dict[str, Any]) -> str:
+def speed_row(part: dict[str, Any]) -> tuple[str, ...]:
+    ours, by_hand, ratios = (
+        Spread.of(part[key]) for key in ("ours_per_s", "by_hand_per_s", "ratios")
+    )
     return (
-        f"| {part['count']} {part['what']} | {spread(part['ours_per_s'], 1)} | "
-        f"{spread(part['by_hand_per_s'], 1)} ({part['by_hand_batch_size']}) | "
-        f"{spread(part['ratios'], 2)} | {part['least_cosine']:.7f} ({part['compared']}) |"
+        f"{part['count']} {part['what']}",
+        ours.text(1),
+        f"{by_hand.text(1)} ({part['by_hand_batch_size']})",
+        ratios.text(2),
+        f"{part['least_cosine']:.7f} ({part['compared']})",
     )
 
 
@@ -148,12 +117,6 @@ def memory_line(part: dict[str, Any]) -> str:
         f"{part['images']} pictures: {part['seconds']:.0f} s, peak memory "
         f"{part['peak_bytes'] / 2**20:.0f} MiB, {above:.0f} MiB above the same run with 64"
     )
-
-
-def spread(values: list[float], digits: int) -> str:
-    """median [least, greatest]"""
-    median = statistics.median(values)
-    return f"{median:.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
 
 
 if __name__ == "__main__":
