@@ -14,6 +14,7 @@ from fedrec.data import PreparedData, partition_users
 from fedrec.model.build import build_model
 from fedrec.model.feddmmr import FedDMMR, Modality
 from fedrec.training.node import Node, load_modalities
+from fedrec.training.residencies import Residencies
 
 Settings = tuple[tuple[str, Scalar], ...]
 
@@ -57,7 +58,14 @@ def _settings(given: Settings) -> dict[str, Scalar]:
 def _node(folder: str, index: int, count: int, settings: Settings) -> Node:
     data, config = _data(folder), _config(settings)
     users = partition_users(data.num_users, index, count)
-    return Node(data, users, config, _modalities(folder, settings))
+    held = _modalities(folder, settings), _residencies(folder, settings)
+    return Node(data, users, config, *held)
+
+
+@lru_cache(maxsize=4)
+def _residencies(folder: str, settings: Settings) -> Residencies:
+    """Shared by all nodes of the process, so that they have one bound together."""
+    return Residencies()
 
 
 @lru_cache(maxsize=4)

@@ -32,8 +32,8 @@ def node_folder(context: Context) -> Path:
 class TableFile:
     """One array, float32, in `folder/name`; the folder is made when something is written.
 
-    A new folder removes those of other runs that nobody has written to for an hour. To remove a
-    file does not hurt a process that has it mapped.
+    A new folder removes those that nobody has read or written for an hour. To remove a file does
+    not hurt a process that has it mapped.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -45,6 +45,7 @@ class TableFile:
         try:
             if self._note.read_text(encoding="utf-8") != version:
                 return None
+            os.utime(self._folder)  # in use: a run that begins must not remove it
             return np.load(self._path, mmap_mode="r+")  # type: ignore[no-any-return]
         except (FileNotFoundError, EOFError, ValueError):
             return None

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -134,6 +134,7 @@ def _cores() -> int:
 
 
 def _import(data: Path, named: str, index: Path | None, others: set[str]) -> None:
+    from features.locking import locked
     from fedrec.data.importing import import_features
 
     name, equals, file = named.partition("=")
@@ -142,7 +143,9 @@ def _import(data: Path, named: str, index: Path | None, others: set[str]) -> Non
     if others:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(others))
         raise ConfigError(f"--import stands alone; leave out {options}")
-    typer.echo("\n".join(import_features(data, name, Path(file), index).lines()))
+    with locked(data, typer.echo) if data.is_dir() else nullcontext():
+        report = import_features(data, name, Path(file), index)
+    typer.echo("\n".join(report.lines()))
 
 
 @contextmanager

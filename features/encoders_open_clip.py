@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("open_clip_torch", "torch", "torchvision")
 
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
 
 def load_open_clip_images(spec: EncoderSpec, *, device: str) -> PictureEncoder:
     """The image tower of `spec`. Errors as for load_image_encoder."""
@@ -101,6 +103,7 @@ def _load(spec: EncoderSpec) -> tuple[Any, Any]:
             pretrained=str(spec.path) if spec.path else spec.weights,
             force_quick_gelu=_needs_quick_gelu(open_clip, spec),
             weights_only=True,
+            **_published_preprocessing(open_clip, spec),
         )
     except Exception as error:  # a hub's client and a pickle raise what they like
         raise _no_weights(open_clip, spec, error) from error
@@ -114,6 +117,20 @@ def _check_tag(open_clip: Any, spec: EncoderSpec) -> None:
             f"{spec.name}: {spec.weights!r} is neither a local file nor a pretrained tag of "
             f"{spec.model}; its tags: {', '.join(tags) or 'none'}"
         )
+
+
+def _published_preprocessing(open_clip: Any, spec: EncoderSpec) -> dict[str, Any]:
+    """How pictures are made ready for local weights: as for the model's published ones, where
+    these agree. open_clip does so for a tag, but gives a file its general form."""
+    if spec.path is None:
+        return {}
+    tags = open_clip.list_pretrained_tags_by_model(spec.model)
+    published = [open_clip.get_pretrained_cfg(spec.model, tag) for tag in tags]
+    found = [
+        {f"image_{key}": config[key] for key in _PREPROCESSING if config.get(key) is not None}
+        for config in published
+    ]
+    return found[0] if found and all(other == found[0] for other in found) else {}
 
 
 def _needs_quick_gelu(open_clip: Any, spec: EncoderSpec) -> bool:

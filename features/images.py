@@ -113,10 +113,11 @@ def decode_image(content: bytes) -> Image:
         raise ImageFault("empty", "0 bytes")
     try:
         return _decode(content)
-    except ImageFault:
+    except (
+        ImageFault,
+        MemoryError,
+    ):  # the machine's fault is not to be remembered as the picture's
         raise
-    except MemoryError as error:
-        raise ImageFault("too large", "does not fit into memory") from error
     except Exception as error:  # decoders of foreign files raise whatever they stumble over
         raise _fault_of(error, content) from error
 

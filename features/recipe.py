@@ -104,5 +104,5 @@ def is_current(
         and manifest.get("faults") == dict(faults)
         and manifest["sha256"] == digest_file(stem.with_suffix(".safetensors"))
         and digests(folder, files) == {file: recorded.get(file) for file in files}
-        and np.array_equal(map_tensors(stem.with_suffix(".safetensors"))[CONTENT], content)
+        and np.array_equal(map_tensors(stem.with_suffix(".safetensors")).get(CONTENT, ()), content)
     )

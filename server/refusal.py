@@ -145,7 +145,7 @@ def _rows(record: ArrayRecord, items: int) -> Rows:
     if ROWS not in record:
         raise Refused(f"{ROWS} is missing")
     rows = _vector(ROWS, record[ROWS], np.int32)
-    if (np.diff(rows) <= 0).any():
+    if (rows[1:] <= rows[:-1]).any():  # a difference of int32 could wrap
         raise Refused(f"{ROWS} are not ascending, each once")
     if len(rows) and not 1 <= rows[0] <= rows[-1] < items:
         raise Refused(f"{ROWS} from {rows[0]} to {rows[-1]}, expected 1 to {items - 1}")

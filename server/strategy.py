@@ -72,6 +72,7 @@ class StageStrategy(FedAvg):
         self.on_round, self.progress, self.first_round = on_round, Progress(), 0
         self.report = RoundReport(stage.name, 0, self.stage_config.rounds)
         self._provisioned: set[int] = set()
+        self._validates = False
         self._started = time.monotonic()
 
     def resume(self, progress: Progress, arrays: Arrays, best: Arrays) -> None:
@@ -223,8 +224,9 @@ class StageStrategy(FedAvg):
     ) -> Iterable[Message]:
         """Ask every node to rank its users' validation targets, every few rounds and at the end."""
         number = self.first_round + server_round
-        due = number % self.config.evaluation.every == 0 or number == self.stage_config.rounds
-        return self.evaluation_messages("validation") if due else []
+        every, last = self.config.evaluation.every, self.stage_config.rounds
+        self._validates = number % every == 0 or number == last
+        return self.evaluation_messages("validation") if self._validates else []
 
     def evaluation_messages(self, split: str) -> list[Message]:
         """A question to every node about the model as it stands."""
@@ -251,8 +253,7 @@ class StageStrategy(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Close the round: keep the best, report, save; end the stage when patience runs out."""
-        replies = list(replies)
-        if replies:
+        if self._validates:  # also where nobody answered: what nodes hold is not known then
             self.report.validation = self.evaluation_metrics(replies, "validation")
         self._note_round()
         self.on_round(self, self.report)

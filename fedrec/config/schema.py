@@ -45,8 +45,8 @@ class FederationConfig:
     share of the nodes asked whose accepted replies make a round.
     transport: how numbers travel, both ways: `float32`, `float16` or `int8`, the last two with
     error feedback. sparse_rows: of the item table only rows travel, up those that a node's cohort
-    touched, down those that changed; the optimiser steps these alone. Tells the server which items
-    a cohort met, docs/protocol.md says how much; for large catalogues.
+    touched, down those that changed; the optimiser steps these alone. Tells the server, and
+    the other nodes, which items a cohort met: see docs/protocol.md; for large catalogues.
     """
 
     nodes: int = 2

@@ -16,7 +16,10 @@ from fedrec.data.rows import COMMA, check_columns, read_rows
 from fedrec.errors import DataError
 
 IMPORTED = "imported"  # the encoder of features that come without a word about theirs
-KEY_COLUMNS = ("item", "key", "movieId")
+KEY_COLUMNS = ("item", "key")
+MOVIELENS_COLUMN = "movieId"
+# What `fedrec extract` and imports note to know their own files again.
+_FILES_OWN = ("recipe_sha256", "faults", "first_frames", "imported")
 _WIDTHS_BYTES = (2, 4, 8)
 
 
@@ -72,7 +75,7 @@ def described(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
         return dict(known)
     try:
         told = json.loads(beside.read_text(encoding="utf-8"), parse_constant=_no_number)
-        return {**known, **told}
+        return {key: value for key, value in {**known, **told}.items() if key not in _FILES_OWN}
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{beside}: cannot be read ({error})") from error
 

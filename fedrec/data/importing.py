@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedrec.data.arrays import IMPORTED, KEY_COLUMNS, described, open_array, read_index
+from fedrec.data.arrays import (
+    IMPORTED,
+    KEY_COLUMNS,
+    MOVIELENS_COLUMN,
+    described,
+    open_array,
+    read_index,
+)
 from fedrec.data.checksum import digest_file
 from fedrec.data.features import modalities, read_feature_manifest, write_features
 from fedrec.data.folder import FEATURES, read_manifest
@@ -55,8 +62,11 @@ def import_features(
     the name is taken by features that did not come from these files.
     """
     name = feature_file(name)
-    keys = PreparedData.load(folder).item_keys()[1:]
-    keyed = _open(name, values, index, keys)
+    data = PreparedData.load(folder)
+    keys = data.item_keys()[1:]
+    # ml-100k numbers its films itself: a movieId would match another film.
+    columns = KEY_COLUMNS if data.name == "ml-100k" else (*KEY_COLUMNS, MOVIELENS_COLUMN)
+    keyed = _open(name, values, index, keys, columns)
     before = _imported_before(folder, name, keyed.files)
     if before is not None:
         return before
@@ -85,10 +95,12 @@ def feature_file(name: str) -> str:
     return EXPERT_FILES.get(name, name)
 
 
-def _open(name: str, values: Path, index: Path | None, keys: list[str]) -> KeyedFeatures:
+def _open(
+    name: str, values: Path, index: Path | None, keys: list[str], columns: tuple[str, ...]
+) -> KeyedFeatures:
     array = open_array(values)
     if index is not None:
-        row_keys = read_index(index, len(array), KEY_COLUMNS)
+        row_keys = read_index(index, len(array), columns)
     else:
         row_keys = _in_order(values, array, keys)
     beside = values.with_suffix(".json")

@@ -51,13 +51,12 @@ class Remainder:
     def keep_rows(self, rows: Rows, intended: Floats, arrived: Floats) -> None:
         """Note what an encoding lost of these rows, in place of what was noted of them before.
 
-        At most ROWS_KEPT rows are remembered: these, and as many others as there is room for.
+        At most ROWS_KEPT rows are remembered: the first of these, and others where there is room.
         """
+        lost = (intended - arrived)[:ROWS_KEPT]
         others = np.flatnonzero(np.isin(self.rows, rows, assume_unique=True, invert=True))
         others = others[: max(0, ROWS_KEPT - len(rows))]
-        joined = np.concatenate([rows, self.rows[others]])
-        values = np.concatenate(
-            [intended - arrived, self.values[others].reshape(-1, intended.shape[1])]
-        )
+        joined = np.concatenate([rows[:ROWS_KEPT], self.rows[others]])
+        values = np.concatenate([lost, self.values[others].reshape(-1, intended.shape[1])])
         order = np.argsort(joined)
         self.rows, self.values = joined[order], values[order]

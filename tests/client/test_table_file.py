@@ -94,8 +94,8 @@ def test_a_new_run_removes_what_others_left_long_ago(file: TableFile, tmp_path: 
     old, recent = tmp_path / "nodes" / "1-2", tmp_path / "nodes" / "1-3"
     TableFile(recent, "table").write(TABLE, "b/0")
     long_ago = time.time() - 2 * table_file._FORGOTTEN_S
-    os.utime(old, (long_ago, long_ago))
     mapped = file.read("a/0")
+    os.utime(old, (long_ago, long_ago))
 
     TableFile(tmp_path / "nodes" / "2-2", "table").write(TABLE, "c/0")
 
@@ -111,3 +111,14 @@ def test_each_run_and_node_has_a_folder_below_the_cache(
     context = Context(run_id=5, node_id=9, node_config={}, state=RecordDict(), run_config={})
 
     assert node_folder(context) == tmp_path / "nodes" / "5-9"
+
+
+def test_what_a_run_still_reads_is_not_removed(file: TableFile, tmp_path: Path) -> None:
+    """A table that is frozen for a stage is written once and read for hours."""
+    long_ago = time.time() - 2 * table_file._FORGOTTEN_S
+    os.utime(tmp_path / "nodes" / "1-2", (long_ago, long_ago))
+    assert file.read("a/0") is not None
+
+    TableFile(tmp_path / "nodes" / "2-2", "table").write(TABLE, "c/0")
+
+    assert file.read("a/0") is not None

@@ -1,5 +1,6 @@
 """open_clip's two towers against open_clip called by hand, with a tiny model's own weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from features.encoders import load_image_encoder, load_text_encoder
-from features.encoders_open_clip import _needs_quick_gelu
+from features.encoders_open_clip import _needs_quick_gelu, _published_preprocessing
 from features.images import decode_image
 from features.libraries import library
 from features.specs import EncoderSpec, parse_image_encoder, parse_text_encoder
@@ -89,3 +90,22 @@ def test_weights_that_cannot_be_fetched_are_an_error_that_says_what_to_do(
         spec = parse_image_encoder(f"open_clip:{named}")
         with pytest.raises(DataError, match=f"name the file: open_clip:{instead}/FILE"):
             load_image_encoder(spec, device="cpu")
+
+
+def test_local_weights_are_fed_as_the_published_ones_are() -> None:
+    """open_clip knows a SigLIP's preprocessing by its tag only; a file must not get CLIP's."""
+    open_clip = library("open_clip")
+    spec = EncoderSpec(
+        modality="image",
+        kind="open_clip",
+        model="ViT-B-16-SigLIP",
+        weights=None,
+        path=Path("weights.safetensors"),
+    )
+    assert _published_preprocessing(open_clip, spec) == {
+        "image_mean": (0.5, 0.5, 0.5),
+        "image_std": (0.5, 0.5, 0.5),
+        "image_interpolation": "bicubic",
+        "image_resize_mode": "squash",
+    }
+    assert _published_preprocessing(open_clip, replace(spec, path=None, weights="webli")) == {}

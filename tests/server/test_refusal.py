@@ -316,10 +316,12 @@ def of(*numbers: int, dtype: Any = np.int32) -> np.ndarray:
         (raw(npz(np.zeros(1, dtype=np.int32))), "item_embedding.rows"),
         (None, "item_embedding.rows is missing"),
         (of(2**31 - 1, -(2**31), 8), "item_embedding.rows"),
+        (of(1, 2**31 - 1, -(2**31) + 1, -1, 5), "not ascending"),
     ],
     ids=[
         "beyond the table", "the padding", "negative", "unsorted", "twice", "too few", "too many",
         "int64", "float32", "two dimensions", "empty", "an archive", "missing", "overflowing",
+        "differences that wrap",
     ],
 )  # fmt: skip
 def test_rows_that_are_refused(rows: Any, reason: str) -> None:

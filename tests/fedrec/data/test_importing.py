@@ -282,3 +282,27 @@ def test_any_index_equals_a_plain_loop(folder, keyed, monkeypatch, keys, dim, da
     counts = (report.present, report.missing.count, report.not_finite.count, report.zero.count)
     assert sum(counts) == 3
     assert report.unmatched.count == len(rows.keys() - {"jam", "rye", "tea"})
+
+
+def test_movielens_ids_are_not_taken_for_the_numbers_of_ml_100k(write, keyed, tmp_path) -> None:
+    """Both count from 1, so the rows of other films would come in without a word."""
+    rows = "".join(f"{user}\t{item}\t{item}\n" for user in (1, 2) for item in (1, 2, 3))
+    write("100k/ml-100k.inter", f"user_id:token\titem_id:token\ttimestamp:float\n{rows}")
+    write("100k/ml-100k.item", "item_id:token\tmovie_title:token_seq\n1\tToy\n2\tEye\n3\tRooms\n")
+    out = prepare("ml-100k", source=tmp_path / "100k", out=tmp_path / "out", min_interactions=1)
+    values, index = keyed({"1": [1.0, 0.0], "2": [0.0, 1.0]})
+    index.write_text(index.read_text().replace("item", "movieId"))
+    with pytest.raises(
+        DataError, match="the columns are row, movieId, expected row and item or key"
+    ):
+        import_features(out, "clip", values, index)
+
+
+def test_what_a_file_says_of_itself_does_not_make_it_an_extraction(folder, keyed) -> None:
+    values, index = keyed()
+    told = {"encoder": "mine", "recipe_sha256": "ab", "faults": {}, "imported": {"files": {}}}
+    values.with_suffix(".json").write_text(json.dumps(told))
+    import_features(folder, "audio", values, index)
+    manifest = manifest_of(folder, "audio")
+    assert manifest["encoder"] == "mine" and manifest["imported"]["files"]
+    assert not {"recipe_sha256", "faults"} & manifest.keys()

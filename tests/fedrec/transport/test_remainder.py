@@ -83,3 +83,10 @@ def test_the_rows_of_long_ago_make_room(monkeypatch: pytest.MonkeyPatch) -> None
 
     assert len(remainder.rows) == 3
     assert {30, 31} <= set(remainder.rows.tolist())
+
+
+def test_more_rows_at_once_than_are_kept_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS_KEPT", 3)
+    remainder = Remainder()
+    remainder.keep_rows(rows(1, 2, 3, 4, 5), column(1, 1, 1, 1, 1), column(0, 0, 0, 0, 0))
+    assert remainder.rows.tolist() == [1, 2, 3] and len(remainder.values) == 3
