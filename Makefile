@@ -77,6 +77,7 @@ guard: $(COMPLETE) data
 bench: $(COMPLETE) data ## Run the benchmarks briefly, to see that they work; for numbers see benchmarks/README.md
 	$(BIN)/python benchmarks/main_job.py default data=$(DATA) --quick
 	$(BIN)/python benchmarks/cohort.py $(DATA) --quick
+	$(BIN)/python benchmarks/hot_path.py $(DATA) --quick
 	$(BIN)/python benchmarks/evaluate.py $(DATA) --quick
 	$(BIN)/python benchmarks/engine.py $(DATA) --quick
 	$(BIN)/python benchmarks/time_to_quality.py default data=$(DATA) --quick
