@@ -154,6 +154,8 @@ class TrainingConfig:
     objective: `sampled_softmax`, `bce`, `gbce` or `in_batch`. local_steps: gradient steps of size
     `local_learning_rate`; clip_norm: l2 bound of a user's update, 0 = none.
     gbce_calibration: `t` of gSASRec (Petrov & Macdonald 2023, equation 9).
+    random_cuts: cut long histories into windows at places drawn anew in every round, so that no
+    interaction is always the first of its window; false = always counted from the newest.
     memory_mib: bound of the per-user copies when users take several steps.
     """
 
@@ -162,6 +164,7 @@ class TrainingConfig:
     local_learning_rate: float = 1.0
     clip_norm: float = 0.0
     gbce_calibration: float = 0.75
+    random_cuts: bool = True
     memory_mib: int = 512
 
     def __post_init__(self) -> None:

@@ -93,12 +93,14 @@ class History:
     gone: Ints | None
 
 
-def window_ends(pairs: int, length: int) -> list[int]:
-    """Where windows of at most `length` (input, target) pairs end, newest first.
+def window_spans(pairs: int, length: int, shift: int = 0) -> list[tuple[int, int]]:
+    """Windows [start, end) of at most `length` (input, target) pairs, newest first.
 
+    shift: in [0, length), by how many pairs all cuts are moved towards the newest.
     The whole history is cut, not only its end: worth .04 HR@10 on MovieLens-100K.
     """
-    return list(range(pairs, 0, -length))
+    ends = range(pairs + shift, 0, -length)
+    return [(max(0, end - length), min(end, pairs)) for end in ends]
 
 
 def draw_negatives(
@@ -147,11 +149,13 @@ class Window:
 class Sampling:
     """What a user trains on in one step.
 
-    length: of a window. windows: how many, drawn at random, 0 = all. positions: predicted per
-    window, drawn at random, 0 = all. negatives: drawn per user.
+    length: of a window. random_cuts: histories longer than that are cut at places drawn at random,
+    not always counted from the newest interaction. windows: how many, drawn at random, 0 = all.
+    positions: predicted per window, drawn at random, 0 = all. negatives: drawn per user.
     """
 
     length: int
+    random_cuts: bool
     windows: int
     positions: int
     negatives: int
@@ -162,10 +166,12 @@ def user_windows(
     history: History, generator: np.random.Generator, sampling: Sampling, *, user: int
 ) -> list[Window]:
     """The windows a user trains on in one step. user: position in the cohort."""
-    ends = window_ends(len(history.items) - 1, sampling.length)
-    if 0 < sampling.windows < len(ends):
-        ends = [ends[index] for index in _choose(generator, len(ends), sampling.windows)]
-    spans = [(max(0, end - sampling.length), end) for end in ends]
+    pairs, shift = len(history.items) - 1, 0
+    if sampling.random_cuts and pairs > sampling.length:
+        shift = int(generator.integers(sampling.length))
+    spans = window_spans(pairs, sampling.length, shift)
+    if 0 < sampling.windows < len(spans):
+        spans = [spans[index] for index in _choose(generator, len(spans), sampling.windows)]
     places = [
         start + _choose(generator, end - start, sampling.positions or end - start)
         for start, end in spans

@@ -144,6 +144,7 @@ class Node:
         config = self.config
         sampling = Sampling(
             length=config.model.max_len,
+            random_cuts=task.training.random_cuts,
             windows=task.stage_config.windows,
             positions=task.stage_config.positions,
             negatives=task.stage_config.negatives,

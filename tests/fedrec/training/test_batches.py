@@ -19,10 +19,12 @@ from fedrec.training.batches import (
     draw_negatives,
     stack_rows,
     user_windows,
-    window_ends,
+    window_spans,
 )
 
-SAMPLING = Sampling(length=4, windows=0, positions=0, negatives=3, num_items=50)
+SAMPLING = Sampling(
+    length=4, random_cuts=False, windows=0, positions=0, negatives=3, num_items=50
+)
 
 
 def history(items: list[int], memory: MemoryConfig | None = None) -> History:
@@ -52,18 +54,21 @@ def pairs(batch: Batch) -> list[tuple[int, int, int]]:
 # Windows
 
 
-def test_window_ends_by_hand() -> None:
-    assert window_ends(9, 4) == [9, 5, 1]
-    assert window_ends(8, 4) == [8, 4]
-    assert window_ends(0, 4) == []
+def test_window_spans_by_hand() -> None:
+    assert window_spans(9, 4) == [(5, 9), (1, 5), (0, 1)]
+    assert window_spans(8, 4) == [(4, 8), (0, 4)]
+    assert window_spans(0, 4) == []
+    assert window_spans(9, 4, shift=3) == [(8, 9), (4, 8), (0, 4)]
+    assert window_spans(8, 4, shift=1) == [(5, 8), (1, 5), (0, 1)]
 
 
-@given(st.integers(2, 60), st.integers(1, 12), st.integers(0, 4))
+@given(st.integers(2, 60), st.integers(1, 12), st.integers(0, 4), st.booleans())
 @settings(max_examples=60)
-def test_windows_hold_every_pair_of_the_history_once(items, length, long_term) -> None:
+def test_windows_hold_every_pair_of_the_history_once(items, length, long_term, random_cuts) -> None:
     """Training on the last `max_len` interactions alone cost .04 HR@10 and more."""
     own = history(list(range(1, items + 1)), MemoryConfig(short_term=2, long_term=long_term))
-    batch = batch_of(own, sampling=replace(SAMPLING, length=length, num_items=100))
+    sampling = replace(SAMPLING, length=length, num_items=100, random_cuts=random_cuts)
+    batch = batch_of(own, sampling=sampling)
     assert Counter(pairs(batch)) == Counter((0, item, item + 1) for item in range(1, items))
 
 

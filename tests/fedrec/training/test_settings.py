@@ -16,6 +16,7 @@ TRAINING = {
     "local_learning_rate": "0.25",
     "clip_norm": "0.01",
     "gbce_calibration": "0.3",
+    "random_cuts": "false",
     "memory_mib": "1",
 }
 STAGE = {
