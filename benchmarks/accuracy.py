@@ -37,7 +37,8 @@ def main() -> None:
                         "SYSTEM:KEY=VALUE for one of them")  # fmt: skip
     parser.add_argument("--data", nargs="+", type=prepared, default=[], metavar="NAME",
                         help="prepared folders, by path or by name in data/")  # fmt: skip
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    unasked = [name for name, entry in SYSTEMS.items() if entry.by_default]
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=unasked)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each, seeds 0, 1, ...")
     parser.add_argument("--workers", type=int, default=cores(), help="runs beside each other")
     parser.add_argument("--out", type=Path, default=OUT, help="the study's folder")
@@ -45,7 +46,7 @@ def main() -> None:
     asked.data = asked.data or [prepared("ml-latest-small")]
     if asked.quick:
         asked.seeds, asked.out = min(asked.seeds, 1), asked.out / "quick"
-    failed = perform_all(tasks(asked), asked.workers)
+    failed = perform_all(tasks(asked), max(1, asked.workers))
     found = {data.name: load(asked.out, data.name) for data in asked.data}
     text = "\n\n".join(f"## {name}\n\n{report(models)}" for name, models in found.items())
     measured = {name: summary(models) for name, models in found.items()}
@@ -184,8 +185,12 @@ def shares(models: Sequence[Measured]) -> dict[str, dict[str, Any]]:
     named = {model.name: model for model in models}
     if not {"backbone", "centralised"} <= named.keys():
         return {}
-    both = named["backbone"], named["centralised"]
-    return {split: share(*both, split) for split in LOOKED_AT}
+    ours, ceiling = named["backbone"], named["centralised"]
+    return {
+        split: share(ours, ceiling, split)
+        for split in LOOKED_AT
+        if any(ceiling.values(split).values())
+    }
 
 
 def summary(models: Sequence[Measured]) -> dict[str, Any]:

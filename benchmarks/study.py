@@ -121,7 +121,7 @@ def run(task: Task, system: System) -> None:
     check(task)
     task.folder.mkdir(parents=True, exist_ok=True)
     write_json(task.folder / ASKED, task.asked)
-    began = time.monotonic()
+    began, made_by = time.monotonic(), commit()
     data = PreparedData.load(task.data)
     models = system(task, before_test(data))
     about = {
@@ -129,7 +129,7 @@ def run(task: Task, system: System) -> None:
         "seconds": round(time.monotonic() - began, 1),
         "chosen": {name: dict(model.about) for name, model in models.items()},
         "conditions": conditions(),
-        "commit": commit(),
+        "commit": made_by,
     }
     write_json(task.folder / ABOUT, {**task.asked, **about})
     segments = item_segments(training_counts(data))
@@ -168,6 +168,20 @@ def before_test(data: PreparedData) -> PreparedData:
     return cut
 
 
+def every_input(data: PreparedData) -> PreparedData:
+    """Data without the test, and a test question for every user whose answer is 0, no item.
+
+    For systems that must be given all inputs while they train: the input of that question is the
+    whole of the history that is left, as the test's will be.
+    """
+    lengths = np.diff(data.offsets)
+    asked = copy(data)
+    asked.items = np.insert(data.items, data.offsets[1:], 0)
+    asked.offsets = data.offsets + np.arange(len(data.offsets))
+    asked.test_position = lengths
+    return asked
+
+
 def checked(ranks: Ranks, data: PreparedData, split: str) -> Ranks:
     """The ranks, if they are of everybody's target. Raises DataError otherwise."""
     targets = targets_of(data, split, users_with_target(data, split))
@@ -190,8 +204,11 @@ def with_segments(ranks: Ranks, segments: np.ndarray[Any, np.dtype[np.int8]]) ->
 
 
 def commit() -> str:
-    """The commit that runs, with a + where files differ from it; empty outside a repository."""
-    place = Path(__file__).parent
-    command = ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
-    found = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
-    return found.stdout.strip()
+    """The commit that runs, with a + where the files are not all its own; empty outside git."""
+    commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"])
+    place = Path(__file__).parent.parent
+    head, changed = (
+        subprocess.run(["git", *words], cwd=place, capture_output=True, text=True, check=False)
+        for words in commands
+    )
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

@@ -55,9 +55,8 @@ class Measured:
         if split == POOLED:
             both = [self.values(part, protocol, metric) for part in ("validation", "test")]
             first, second = ({user: value for (user, _), value in part.items()} for part in both)
-            return {
-                (user, -1): (first[user] + second[user]) / 2 for user in first if user in second
-            }
+            users = [user for user in first if user in second]
+            return {(user, -1): (first[user] + second[user]) / 2 for user in users}
         found: dict[tuple[int, int], list[float]] = {}
         for parts in self.runs.values():
             ranks = parts[split]
@@ -120,6 +119,8 @@ def compare(first: Measured, second: Measured, split: str) -> dict[str, Any]:
 def share(first: Measured, second: Measured, split: str) -> dict[str, Any]:
     """How much of the second's mean full NDCG@10 the first reaches, with a 95 % interval."""
     x, y = paired(first, second, split)
+    if not y.any():
+        raise DataError(f"{second.name} has a mean of 0 in {split}: nothing can be a share of it")
     low, high = ratio_bootstrap(x, y, seed=0)
     return {"ratio": float(x.mean() / y.mean()), "low": low, "high": high, "users": len(x)}
 
@@ -142,13 +143,15 @@ def ratio_bootstrap(
 ) -> tuple[float, float]:
     """95 % percentile interval of mean(first) / mean(second), users drawn with replacement.
 
-    first, second: [users]. Source: Efron & Tibshirani 1993, chapter 13.
+    first, second: [users]. Draws in which both are 0 do not count.
+    Source: Efron & Tibshirani 1993, chapter 13.
     """
     generator, count = np.random.default_rng(seed), len(first)
     rows = max(1, _CHUNK_VALUES // count)
     ratios = list[Floats]()
     for start in range(0, resamples, rows):
         drawn = generator.integers(0, count, size=(min(rows, resamples - start), count))
-        ratios.append(first[drawn].mean(1) / second[drawn].mean(1))
-    low, high = np.quantile(np.concatenate(ratios), [0.025, 0.975])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios.append(first[drawn].mean(1) / second[drawn].mean(1))
+    low, high = np.nanquantile(np.concatenate(ratios), [0.025, 0.975])
     return float(low), float(high)

@@ -7,6 +7,7 @@ built with `by_scores` from whatever scores users, or with `by_file` from a rank
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,12 +56,13 @@ QUICK_FEDAVG = ("stages.backbone.rounds=6 evaluation.every=3",)
 @dataclass(frozen=True)
 class Entry:
     """models: their names, in the order of the table. seeded: whether a seed makes a difference.
-    ours: whether `key=value` settings apply to it."""
+    ours: whether `key=value` settings apply to it. by_default: whether it runs unasked."""
 
     train: System
     models: tuple[str, ...]
     seeded: bool = True
     ours: bool = False
+    by_default: bool = True
 
 
 def random(task: Task, data: PreparedData) -> Mapping[str, Chosen]:
@@ -123,8 +125,10 @@ def federation(
     """
     config = configuration(task, [*settings, "run.baselines=false", "evaluation.test_users=1"])
     results = _results(folder)
-    if "environment" not in results:
+    if "environment" not in results:  # it comes with the end
         resume = (folder / "config.toml").exists()
+        if not resume:
+            shutil.rmtree(folder, ignore_errors=True)
         run_in_process(replace(config, run=replace(config.run, resume=resume)), folder)
         results = _results(folder)
     return {
