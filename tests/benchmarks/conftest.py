@@ -1,0 +1,39 @@
+"""A shop's data, a small configuration, and a small study, for scripts that run federations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import study
+import systems
+from centralised import Recipe
+from fedrec.config.loading import format_scalar
+from study import Task
+from tests.loopback import SMALL, flower_identity, loopback, shop, small_config
+
+__all__ = ["flower_identity", "loopback", "shop", "small_config"]
+
+WORDS = tuple(f"{key}={format_scalar(value)}" for key, value in SMALL.items())
+RECIPE = Recipe(rates=(0.003, 0.03), epochs=4, warmup=1, patience=2, every=1, batch=8)
+
+
+def task(shop: Path, folder: Path, system: str, seed: int = 0) -> Task:
+    """A run of a system on the shop, at toy size."""
+    ours = WORDS if systems.SYSTEMS[system].ours else ()
+    place = folder / shop.name / system / f"seed-{seed}"
+    return Task(data=shop, system=system, seed=seed, folder=place, settings=ours)
+
+
+@pytest.fixture(scope="session")
+def finished_study(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study in which every system has run once, and two of them twice."""
+    folder = tmp_path_factory.mktemp("study")
+    wanted = [task(shop, folder, system) for system in systems.SYSTEMS]
+    wanted += [task(shop, folder, system, 1) for system in ("random", "centralised")]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(systems.RECIPES, "", RECIPE)
+        for one in wanted:
+            study.run(one, systems.SYSTEMS[one.system].train)
+    return folder
