@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from numpy.typing import NDArray
 from fedrec.data import PreparedData
 from fedrec.evaluation.metrics import metric_values
 from fedrec.evaluation.ranks import ScoreBlock, rank_in_blocks
-from fedrec.evaluation.segments import training_items
 from fedrec.evaluation.targets import SPLITS, Histories, input_pairs, targets_of, users_with_target
 from measuring import arguments, conditions, publish
 from peer_table import measured, report
@@ -117,38 +117,47 @@ def run(data: PreparedData, seed: int, asked: Any) -> dict[str, Any]:
 
 def train_outside(python: Path, data: Histories, folder: Path, settings: dict[str, Any]) -> Answer:
     """Let the worker train in `folder`. Raises CalledProcessError where it fails."""
-    export(data, folder)
-    (folder / "settings.json").write_text(json.dumps(settings))
+    export(data, folder, length=settings["model"]["session_max_len"], stride=settings["stride"])
+    (folder / "settings.json").write_text(json.dumps({**settings, "num_items": data.num_items}))
     subprocess.run([python, WORKER, folder], check=True, cwd=folder)
     return Answer(folder)
 
 
-def export(data: Histories, folder: Path) -> None:
-    """`training.npz`: the training histories. `questions.npz`: what precedes the target of each
-    split; the test's input ends with the validation item, and the test item is nowhere."""
+def export(data: Histories, folder: Path, *, length: int, stride: int) -> None:
+    """`training.npz`: windows of the training histories, `length` targets each at most, `stride`
+    apart. `questions.npz`: what precedes the target of each split; the test's input ends with the
+    validation item, and the test item is nowhere."""
     folder.mkdir(parents=True)
+    windows = [
+        window
+        for user in range(data.num_users)
+        for window in cut(data.history(user)[: data.train_end[user]], length, stride)
+    ]
     np.savez(
         folder / "training.npz",
-        items=np.concatenate(list(training_items(data))),
-        ends=np.cumsum(data.train_end),
-        num_items=np.array(data.num_items),
+        items=np.concatenate(windows),
+        ends=np.cumsum([len(window) for window in windows]),
     )
-    np.savez(
-        folder / "questions.npz",
-        **{
-            f"{split}_{name}": values
-            for split in SPLITS
-            for name, values in _inputs(data, split).items()
-        },
-    )
+    asked: dict[str, Any] = {}
+    for split in SPLITS:
+        asked[f"{split}_items"], asked[f"{split}_ends"] = _inputs(data, split)
+    np.savez(folder / "questions.npz", **asked)
 
 
-def _inputs(data: Histories, split: str) -> dict[str, NDArray[Any]]:
+def cut(history: NDArray[np.int32], length: int, stride: int) -> Iterator[NDArray[np.int32]]:
+    """Windows of `length` inputs and the target after each, counted from the history's end."""
+    last = len(history)
+    while last >= 2:  # an input and a target
+        yield history[max(0, last - length - 1) : last]
+        last = last - stride if last > length + 1 else 0
+
+
+def _inputs(data: Histories, split: str) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The inputs one after another, and where each user's end; who has no target has none."""
     targets = targets_of(data, split, users_with_target(data, split))
     rows, items = input_pairs(data, targets)
     lengths = np.bincount(targets.users[rows], minlength=data.num_users)
-    return {"items": items, "ends": np.cumsum(lengths)}
+    return items, np.cumsum(lengths)
 
 
 def quality(answer: Answer, epoch: int, data: Histories) -> float:

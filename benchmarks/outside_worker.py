@@ -32,11 +32,9 @@ def main() -> None:
     settings = json.loads((folder / "settings.json").read_text())
     training = np.load(folder / "training.npz")
     questions = np.load(folder / "questions.npz")
-    num_items = int(training["num_items"])
+    num_items = settings["num_items"]
     lightning.seed_everything(settings["seed"], workers=True)
-    length, stride = settings["model"]["session_max_len"], settings["stride"]
-    windows = cut(training["items"], training["ends"], length + 1, stride)
-    fitted = dataset(*windows)
+    fitted = dataset(training["items"], training["ends"])
     asked = {
         split: dataset(questions[f"{split}_items"], questions[f"{split}_ends"]) for split in SPLITS
     }
@@ -50,23 +48,7 @@ def main() -> None:
         scores = {split: scored(model, asked[split], users, num_items) for split in SPLITS}
         np.savez(folder / f"scores-{epoch:04d}.npz", **scores, seconds=np.array(seconds))
         print(f"epoch {epoch}: {seconds:.0f} s of training", flush=True)
-    (folder / "about.json").write_text(json.dumps(about(len(windows[1]))))
-
-
-def cut(items: Any, ends: Any, length: int, stride: int) -> tuple[Any, Any]:
-    """Histories as windows of `length`, counted from each history's end, `stride` apart.
-
-    items: [interactions], the histories one after another. ends: [users]. The same for the windows.
-    """
-    parts: list[Any] = []
-    for start, end in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
-        last = end
-        while last - start >= 2:  # one input, one target
-            parts.append(items[max(start, last - length) : last])
-            if last - start <= length:
-                break
-            last -= stride
-    return np.concatenate(parts), np.cumsum([len(part) for part in parts])
+    (folder / "about.json").write_text(json.dumps(about()))
 
 
 def dataset(items: Any, ends: Any) -> Any:
@@ -98,10 +80,10 @@ def scored(model: Any, asked: Any, users: int, num_items: int) -> Any:
     return scores
 
 
-def about(windows: int) -> dict[str, Any]:
-    """What trained, and on how many windows."""
+def about() -> dict[str, Any]:
+    """What trained."""
     versions = {name: version(name) for name in ("rectools", "torch", "pytorch-lightning", "numpy")}
-    return {"python": platform.python_version(), "versions": versions, "windows": windows}
+    return {"python": platform.python_version(), "versions": versions}
 
 
 if __name__ == "__main__":
