@@ -119,7 +119,7 @@ def train_outside(python: Path, data: Histories, folder: Path, settings: dict[st
     """Let the worker train in `folder`. Raises CalledProcessError where it fails."""
     export(data, folder, length=settings["model"]["session_max_len"], stride=settings["stride"])
     (folder / "settings.json").write_text(json.dumps({**settings, "num_items": data.num_items}))
-    subprocess.run([python, WORKER, folder], check=True, cwd=folder)
+    subprocess.run([python.absolute(), WORKER, folder], check=True, cwd=folder)
     return Answer(folder)
 
 
