@@ -42,7 +42,7 @@ MODEL = {
     "session_max_len": 50,
     "loss": "softmax",
     "lr": 0.001,
-    "batch_size": 128,
+    "batch_size": 64,
 }
 
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--python", type=Path, required=True, help="that of the environment")
     parser.add_argument("--data", type=Path, default=BUILT_IN, help="a prepared folder")
     parser.add_argument("--seeds", type=int, default=1, help="runs, with seeds 0, 1, ...")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--every", type=int, default=5, help="epochs between two validations")
     parser.add_argument("--stride", type=int, default=50, help="from window to window")
     parser.add_argument(
