@@ -56,8 +56,11 @@ class FedDMMR(nn.Module):
     + gate * routed relevance of the experts.
 
     Every parameter belongs to the group named by its module: `item_embedding`, `backbone`,
-    `<name>_expert`, `fusion`, `router`, `gate`.
+    `<name>_expert`, `fusion`, `router`, `gate`. A gate that does not learn is no parameter: the
+    model has no such group, and nothing trains it, sends it or keeps it.
     """
+
+    gate: Tensor
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class FedDMMR(nn.Module):
         experts: Mapping[str, ModalityExpert],
         router: FlatRouter | HierarchicalRouter,
         gate_init: float,
+        gate_learns: bool = True,
     ) -> None:
         super().__init__()
         self.num_items = num_items
@@ -78,7 +82,11 @@ class FedDMMR(nn.Module):
             self.add_module(f"{name}_expert", expert)
         self.fusion = CrossModalFusion(dim=dim)
         self.router = router
-        self.gate = nn.Parameter(torch.tensor([gate_init]))
+        gate = torch.tensor([gate_init])
+        if gate_learns:
+            self.gate = nn.Parameter(gate)
+        else:
+            self.register_buffer("gate", gate, persistent=False)
 
     def encode(
         self, item_ids: Tensor, keys: Tensor | None = None, at: Tensor | None = None
