@@ -56,8 +56,8 @@ class FedDMMR(nn.Module):
     + gate * routed relevance of the experts.
 
     Every parameter belongs to the group named by its module: `item_embedding`, `backbone`,
-    `<name>_expert`, `fusion`, `router`, `gate`. A gate that does not learn is no parameter: the
-    model has no such group, and nothing trains it, sends it or keeps it.
+    `<name>_expert`, `fusion`, `router`, `gate`. A gate that does not learn is no parameter, and
+    the fusion of one expert has none: there is no such group then to train, to send or to keep.
     """
 
     gate: Tensor
@@ -80,7 +80,7 @@ class FedDMMR(nn.Module):
         self.expert_names = tuple(experts)
         for name, expert in experts.items():
             self.add_module(f"{name}_expert", expert)
-        self.fusion = CrossModalFusion(dim=dim)
+        self.fusion = CrossModalFusion(dim=dim, modalities=len(experts))
         self.router = router
         gate = torch.tensor([gate_init])
         if gate_learns:

@@ -32,14 +32,14 @@ STAGES = {
     "alignment": Stage(
         name="alignment",
         trains=("*_expert", "fusion", "gate"),
-        optional=("gate",),
+        optional=("fusion", "gate"),
         active=Active(experts=True, router=False),
         parent="backbone",
     ),
     "routing": Stage(
         name="routing",
         trains=("router", "*_expert", "fusion", "gate", "backbone"),
-        optional=("gate",),
+        optional=("fusion", "gate"),
         active=Active(experts=True, router=True),
         parent="alignment",
     ),
