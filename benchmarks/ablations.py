@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ablation_runs import Job, Study
 from fedrec.config import Config
 from fedrec.errors import ConfigError, DataError, FedrecError
 from fedrec.evaluation.metrics import metric_values
@@ -25,7 +26,6 @@ from fedrec.evaluation.ranks import Ranks
 from fedrec.evaluation.significance import paired_bootstrap
 from measuring import arguments, conditions, publish, table
 from server.launch_config import find_config, read_config
-from study import Job, Study
 from variants import DEFAULT, chosen, settings_of
 
 METRICS = {"full NDCG@10": ("full", "ndcg@10"), "s100 NDCG@10": ("sampled100", "ndcg@10")}

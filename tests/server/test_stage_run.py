@@ -367,8 +367,7 @@ def test_a_forced_stage_needs_a_trained_backbone_too(
         runner.run(STAGES["routing"])
 
 
-@pytest.mark.parametrize("transport", ["float32", "int8"])
-@pytest.mark.parametrize("gate", ["frozen", "none"])
+@pytest.mark.parametrize(("gate", "transport"), [("frozen", "float32"), ("none", "int8")])
 def test_all_stages_run_with_a_gate_that_does_not_learn(
     federate: Federate, small_config: Configure, gate: str, transport: str
 ) -> None:

@@ -133,8 +133,7 @@ def test_other_objectives_equal_the_plain_loop(engine, objective) -> None:
 OTHER_MODEL = "attention=history adapter_init=random squeeze=7 gate=none router=flat".split()
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize("stage", ["alignment", "routing"])
+@pytest.mark.parametrize(("stage", "steps"), [("alignment", 1), ("routing", 2)])
 def test_other_models_equal_the_plain_loop(engine, stage, steps) -> None:
     parts = engine(f"training.local_steps={steps}", *(f"model.{key}" for key in OTHER_MODEL))
     assert_same(train(parts, stage), plain_loop(parts, stage))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import study as study_module
+import ablation_runs
+from ablation_runs import Study
 from ablations import compare, report, run_all
 from fedrec.checkpoints import Checkpoint, load_checkpoint
 from fedrec.checkpoints.tensors import by_group
@@ -20,7 +21,6 @@ from fedrec.errors import FedrecError
 from fedrec.stages import STAGES, stage_groups
 from in_process import run_in_process
 from reuse import begin_with
-from study import Study
 from variants import DEFAULT, settings_of
 
 Configure = Callable[..., Config]
@@ -110,7 +110,7 @@ def test_what_was_made_is_not_made_again(base, tmp_path, monkeypatch) -> None:
     def never(*_: object) -> Path:
         raise AssertionError("it was made before")
 
-    monkeypatch.setattr(study_module, "run_in_process", never)
+    monkeypatch.setattr(ablation_runs, "run_in_process", never)
     again = Study(tmp_path / "study")
     assert [again.run(job, default) for job in (default, flat)] == first
 
@@ -121,7 +121,7 @@ def test_a_run_that_was_killed_goes_on_with_what_it_has(base, tmp_path, monkeypa
     study.run(default, default)
     job = study.job("gate/none", base, settings_of("gate/none"))
     with monkeypatch.context() as patched:
-        patched.setattr(study_module, "_ranked", killed)
+        patched.setattr(ablation_runs, "_ranked", killed)
         with pytest.raises(KeyboardInterrupt):
             study.run(job, default)
     seen = []
@@ -130,7 +130,7 @@ def test_a_run_that_was_killed_goes_on_with_what_it_has(base, tmp_path, monkeypa
         seen.append(list(json.loads((folder / "results.json").read_text())["stages"]))
         return run_in_process(config, folder)
 
-    monkeypatch.setattr(study_module, "run_in_process", noting)
+    monkeypatch.setattr(ablation_runs, "run_in_process", noting)
     with (study.folder / "results.jsonl").open("a") as log:
         log.write('{"key": "cut sh')
     line = study.run(job, default)
@@ -170,7 +170,7 @@ def test_a_study_from_runs_to_table(base, tmp_path, monkeypatch, capsys) -> None
             raise FedrecError("no round was any good")
         return run_in_process(config, folder)
 
-    monkeypatch.setattr(study_module, "run_in_process", failing)
+    monkeypatch.setattr(ablation_runs, "run_in_process", failing)
     study, seeds = Study(tmp_path / "study"), [0, 1]
     failed = run_all(study, [base], names, seeds)
     assert failed == [f"prepared gate/none seed {seed}: no round was any good" for seed in seeds]
