@@ -14,7 +14,7 @@ from fedrec.checkpoints.tensors import Arrays, by_group, model_arrays
 from fedrec.config import Config, to_flat
 from fedrec.errors import FedrecError
 from fedrec.model.build import build_model
-from fedrec.stages import Stage, stage_groups
+from fedrec.stages import STAGES, Stage, stage_groups, without_parents
 from server.federation import Federation
 from server.optimizers import build_strategy
 from server.progress import RoundReport, StageOver
@@ -46,15 +46,13 @@ class StageRunner:
     def run(self, stage: Stage) -> None:
         """Train, restore the best round, test once, save the checkpoint.
 
-        A stage that has ended before a resume is left as it is. A stage of 0 rounds is skipped,
-        and with it those that need it. Raises CheckpointError for an unfit parent.
+        A stage that has ended before a resume is left as it is. A stage of 0 rounds is left out;
+        what needs it starts from its parent, where the configuration forces that. Raises
+        CheckpointError for an unfit parent.
         """
-        if stage.name in self.results or not getattr(self.config.stages, stage.name).rounds:
+        if stage.name in self.results or stage.name in self._left_out():
             return
         start, parent = self._starting_point(stage)
-        if start is None:
-            LOG.warning("stage %s is left out: its parent stage has no rounds", stage.name)
-            return
         strategy = self._strategy(stage, start)
         resumed = self.config.run.resume and self.folder.load_state(strategy)
         self.folder.forget_rounds_after(
@@ -76,15 +74,24 @@ class StageRunner:
             config=to_flat(self.config),
             metrics=strategy.progress.best_metrics,
             parent=parent,
+            skipped=self._skipped(stage),
         )
         self._note_results(strategy, test, time.monotonic() - began)
 
-    def _starting_point(self, stage: Stage) -> tuple[Arrays | None, str | None]:
+    def _left_out(self) -> list[str]:
+        return [name for name in STAGES if not getattr(self.config.stages, name).rounds]
+
+    def _skipped(self, stage: Stage) -> list[str]:
+        """The stages left out between the stage and the one that it starts from."""
+        return list(without_parents(stage, self._left_out())[1])
+
+    def _starting_point(self, stage: Stage) -> tuple[Arrays, str | None]:
         """All groups as the stage begins with them, and the parent's fingerprint."""
+        stage, skipped = without_parents(stage, self._left_out())
+        if skipped:
+            LOG.warning("stage %s starts without %s, by force", stage.name, ", ".join(skipped))
         if stage.parent is None:
             return self.initial, None
-        if not getattr(self.config.stages, stage.parent).rounds:
-            return None, None
         parent = load_checkpoint(self.folder.checkpoints / f"{stage.parent}.safetensors")
         shape = {k: v for k, v in to_flat(self.config).items() if k.startswith("model.")}
         check_parent(parent, stage, self.initial, catalogue=self.catalogue, model_config=shape)
@@ -148,6 +155,7 @@ class StageRunner:
         self.results[strategy.stage.name] = {
             "rounds": progress.round,
             "best_round": progress.best_round,
+            "skipped": self._skipped(strategy.stage),
             "seconds": round(seconds, 3),
             "bytes_up": progress.bytes_up,
             "bytes_down": progress.bytes_down,

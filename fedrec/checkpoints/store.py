@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class Manifest:
     the stage trained. groups: fingerprint of every group; initial: the same of the untrained model
     that the run began with. catalogue: fingerprint of the items and features it was trained for.
     config: all settings. metrics: validation at its best. parent: fingerprint of the checkpoint
-    it started from, None for the first stage.
+    it started from, None for the first stage. skipped: stages that should have come between the
+    two and were left out by force.
     """
 
     stage: str
@@ -45,6 +46,7 @@ class Manifest:
     config: dict[str, Any]
     metrics: dict[str, Any]
     parent: str | None
+    skipped: list[str] = field(default_factory=list)
     format: int = FORMAT
 
 

@@ -85,7 +85,11 @@ class ModelConfig:
     commas; each gets an expert of its name. collaborative: also read the item embeddings of the
     memory. router: `flat` (one expert a modality) or `hierarchical` (`time_scales` experts a
     modality). adapter: hidden width of the residual adapters over frozen features.
-    gate_init: start of the learnable gate before the experts.
+    gate_init: start of the gate before the experts. gate: `learned`, `frozen` at its start, or
+    `none`, a constant 1. attention: what attends over the memory, the `candidate` or, for
+    `history`, the newest item there that has the modality. adapter_init: `identity`, or `random`:
+    a projection without the residual path, from a random start. squeeze: features are first
+    projected to this width, from a random start; 0 = they keep theirs.
     """
 
     dim: int = 64
@@ -103,6 +107,10 @@ class ModelConfig:
     adapter: int = 64
     router_rank: int = 8
     gate_init: float = 0.1
+    gate: str = "learned"
+    attention: str = "candidate"
+    adapter_init: str = "identity"
+    squeeze: int = 0
 
     @property
     def modalities(self) -> dict[str, str]:
@@ -119,7 +127,11 @@ class ModelConfig:
         positive(self, "dim", "layers", "heads", "inner", "max_len", "time_scales")
         positive(self, "adapter", "router_rank", "gate_init")
         between(self, "dropout", 0, 1)
+        at_least(self, "squeeze", 0)
         one_of(self, "router", ("flat", "hierarchical"))
+        one_of(self, "gate", ("learned", "frozen", "none"))
+        one_of(self, "attention", ("candidate", "history"))
+        one_of(self, "adapter_init", ("identity", "random"))
         experts = ["visual", "semantic", "collaborative", *self._further]
         if len(set(experts)) < len(experts) or not all(map(_NAME, experts)):
             raise ConfigError(
@@ -134,7 +146,8 @@ class ModelConfig:
 class MemoryConfig:
     """What a node keeps of a user's past: `short_term` most recent items, first in, first out, and
     up to `long_term` older ones, admitted when their novelty (1 - the highest cosine similarity to
-    what is there) reaches `novelty`, evicted by least utility.
+    what is there) reaches `novelty`, evicted by least utility. Both 0: no memory; the experts know
+    nothing, so alignment has nothing to train.
     """
 
     short_term: int = 20
@@ -142,7 +155,7 @@ class MemoryConfig:
     novelty: float = 0.2
 
     def __post_init__(self) -> None:
-        at_least(self, "short_term", 1)
+        at_least(self, "short_term", 0)
         at_least(self, "long_term", 0)
         between(self, "novelty", 0, 2)
 
@@ -217,8 +230,13 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagesConfig:
-    """The three stages, in their order."""
+    """The three stages, in their order.
 
+    force: let routing start from the backbone's checkpoint where alignment has no rounds. Refused
+    otherwise: it turns good features into noise.
+    """
+
+    force: bool = False
     backbone: StageConfig = field(
         default_factory=lambda: StageConfig(
             rounds=200, learning_rate=6e-3, final_rate=0.05, backbone_rate=0.25
@@ -247,6 +265,22 @@ class StagesConfig:
             balance_weight=0.01,
         )
     )
+
+    def __post_init__(self) -> None:
+        later = "alignment" if self.alignment.rounds else "routing"
+        rounds = getattr(self, later).rounds
+        if rounds and not self.backbone.rounds:
+            raise ConfigError(
+                f"backbone.rounds = 0: must be above 0 where stages.{later}.rounds = {rounds}: "
+                "the experts join a trunk that must be trained first"
+            )
+        if rounds and not self.alignment.rounds and not self.force:
+            raise ConfigError(
+                f"alignment.rounds = 0: must be above 0 where stages.routing.rounds = {rounds}: "
+                "experts that were never aligned turn good features into noise; set "
+                "stages.routing.rounds=0 to train the backbone alone, or stages.force=true to see "
+                "the damage"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -284,3 +318,12 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     stages: StagesConfig = field(default_factory=StagesConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        remembered = self.memory.short_term + self.memory.long_term
+        if self.stages.alignment.rounds and not remembered:
+            raise ConfigError(
+                "memory.short_term = 0: must be above 0 where memory.long_term = 0 and "
+                f"stages.alignment.rounds = {self.stages.alignment.rounds}: experts without a "
+                "memory know nothing, and alignment has nothing to train"
+            )

@@ -45,7 +45,8 @@ def build_model(
                 readers=readers,
                 rank=config.router_rank,
             ),
-            gate_init=config.gate_init,
+            gate_init=1.0 if config.gate == "none" else config.gate_init,
+            gate_learns=config.gate == "learned",
         )
         _initialise(model.item_embedding)
         _initialise(model.backbone)
@@ -70,6 +71,9 @@ def _build_experts(
             readers=readers_per_modality(config),
             adapter=config.adapter,
             query_dim=config.dim if name == "semantic" else None,
+            start=config.adapter_init,
+            squeeze=0 if name == COLLABORATIVE else config.squeeze,
+            by_history=config.attention == "history",
         )
         for name, width in sorted(widths.items())
     }

@@ -52,6 +52,30 @@ class ResidualAdapter(nn.Module):
         return functional.normalize(features + moved, dim=-1)
 
 
+class RandomAdapter(ResidualAdapter):
+    """W2 gelu(W1 x), normalised, both as torch starts a linear layer: there is no path on which the
+    features pass unchanged, so they are scrambled."""
+
+    def __init__(self, *, width: int, hidden: int) -> None:
+        super().__init__(width=width, hidden=hidden)
+        self.up.reset_parameters()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """features: [..., feature] -> the same shape, rows of unit length."""
+        return functional.normalize(self.up(functional.gelu(self.down(features))), dim=-1)
+
+
+ADAPTERS: dict[str, type[ResidualAdapter]] = {"identity": ResidualAdapter, "random": RandomAdapter}
+
+
+def squeezed(adapter: ResidualAdapter, *, feature: int, width: int) -> nn.Module:
+    """The adapter behind a projection [..., feature] -> [..., width], which starts at random and
+    keeps lengths on average."""
+    projection = nn.Linear(feature, width, bias=False)
+    nn.init.normal_(projection.weight, std=width**-0.5)
+    return nn.Sequential(projection, adapter)
+
+
 class ModalityExpert(nn.Module):
     """Readers of the memory through one modality, one reader a time scale.
 
@@ -60,26 +84,41 @@ class ModalityExpert(nn.Module):
     learnt per reader. With `query_dim`, a projection of the candidate's id embedding, zero at the
     start, joins the query.
 
-    feature: width of the modality, kept. dim: width of the backbone. readers: time scales.
-    adapter: hidden width of the residual adapter.
+    feature: width of the modality. dim: width of the backbone. readers: time scales. adapter:
+    hidden width of the adapter, `start` how it begins, see ADAPTERS. squeeze: width that features
+    are projected to before it, 0 = kept. by_history: not the candidate attends over the memory but
+    the newest item there; what is read is then its similarity to one mean for all candidates.
     """
 
     def __init__(
-        self, *, feature: int, dim: int, readers: int, adapter: int, query_dim: int | None = None
+        self,
+        *,
+        feature: int,
+        dim: int,
+        readers: int,
+        adapter: int,
+        query_dim: int | None = None,
+        start: str = "identity",
+        squeeze: int = 0,
+        by_history: bool = False,
     ) -> None:
         super().__init__()
-        self.adapter = ResidualAdapter(width=feature, hidden=adapter)
-        self.query = nn.Linear(query_dim, feature, bias=False) if query_dim else None
+        width, self.by_history = squeeze or feature, by_history
+        adapting = ADAPTERS[start](width=width, hidden=adapter)
+        self.adapter: nn.Module = adapting
+        if squeeze:
+            self.adapter = squeezed(adapting, feature=feature, width=width)
+        self.query = nn.Linear(query_dim, width, bias=False) if query_dim else None
         if self.query is not None:
             nn.init.zeros_(self.query.weight)
-        self.metric = nn.Parameter(torch.ones(feature))
+        self.metric = nn.Parameter(torch.ones(width))
         share = torch.tensor([SHARPNESS_START / SHARPNESS_LIMIT])
         self.sharpness_logit = nn.Parameter(torch.logit(share))
-        start = [RECENCY_START[reader % len(RECENCY_START)] for reader in range(readers)]
-        self.recency = nn.Parameter(torch.tensor(start))
+        scales = [RECENCY_START[reader % len(RECENCY_START)] for reader in range(readers)]
+        self.recency = nn.Parameter(torch.tensor(scales))
         self.scale = nn.Parameter(torch.ones(readers))
-        self.prior = nn.Parameter(torch.zeros(feature))
-        self.to_backbone = nn.Linear(feature, dim, bias=False)
+        self.prior = nn.Parameter(torch.zeros(width))
+        self.to_backbone = nn.Linear(width, dim, bias=False)
         nn.init.normal_(self.to_backbone.weight, std=0.1)
 
     def forward(
@@ -105,11 +144,12 @@ class ModalityExpert(nn.Module):
         metric = sharpness * self.metric.clamp(-METRIC_LIMIT, METRIC_LIMIT)
         items, place = _distinct(memory.item_ids, shared=have.dim() == 1)
         logits = features[items] @ (query * metric).transpose(-1, -2)
-        kernel = logits.exp()
+        kernel = torch.ones_like(logits) if self.by_history else logits.exp()
         filled = memory.visible & present[memory.item_ids].unsqueeze(-2)
-        attention = FactoredAttention.of(
-            self._recency(memory.age) * filled.unsqueeze(-3), kernel[place]
-        )
+        weights = self._recency(memory.age) * filled.unsqueeze(-3)
+        if self.by_history:
+            weights = weights * _newest_asks(features, memory, filled, metric).unsqueeze(-3)
+        attention = FactoredAttention.of(weights, kernel[place])
         read = attention.average_of_products((kernel * logits)[place]) / sharpness
         prior = (candidate @ self.prior).unsqueeze(-2).unsqueeze(-2)
         known = filled.any(-1, keepdim=True) & have.unsqueeze(-2)
@@ -124,6 +164,21 @@ class ModalityExpert(nn.Module):
         """
         decay = -self.recency.abs().clamp(max=5)[:, None, None]
         return torch.exp(decay * torch.log1p(age.clamp_min(0)).unsqueeze(-3))
+
+
+def _newest_asks(features: Tensor, memory: Memory, filled: Tensor, metric: Tensor) -> Tensor:
+    """exp of the weighted similarity of every slot to the newest filled one: [batch, seq, slots].
+
+    filled: [batch, seq, slots]. metric: [feature]. Anything finite where no slot is filled.
+    """
+    if memory.item_ids.shape[-1] == 0:
+        return memory.age.to(features.dtype)
+    remembered = features[memory.item_ids]  # [batch, slots, feature]
+    oldest = torch.iinfo(memory.age.dtype).max
+    newest = memory.age.masked_fill(~filled, oldest).argmin(-1)  # [batch, seq]
+    similarity = (remembered * metric) @ remembered.transpose(-1, -2)  # [batch, slots, slots]
+    place = newest.unsqueeze(-1).expand(*newest.shape, similarity.shape[-1])
+    return similarity.gather(-2, place).exp()
 
 
 def _distinct(item_ids: Tensor, *, shared: bool) -> tuple[Tensor, Tensor | EllipsisType]:

@@ -56,8 +56,11 @@ class FedDMMR(nn.Module):
     + gate * routed relevance of the experts.
 
     Every parameter belongs to the group named by its module: `item_embedding`, `backbone`,
-    `<name>_expert`, `fusion`, `router`, `gate`.
+    `<name>_expert`, `fusion`, `router`, `gate`. A gate that does not learn is no parameter, and
+    the fusion of one expert has none: there is no such group then to train, to send or to keep.
     """
+
+    gate: Tensor
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class FedDMMR(nn.Module):
         experts: Mapping[str, ModalityExpert],
         router: FlatRouter | HierarchicalRouter,
         gate_init: float,
+        gate_learns: bool = True,
     ) -> None:
         super().__init__()
         self.num_items = num_items
@@ -76,9 +80,13 @@ class FedDMMR(nn.Module):
         self.expert_names = tuple(experts)
         for name, expert in experts.items():
             self.add_module(f"{name}_expert", expert)
-        self.fusion = CrossModalFusion(dim=dim)
+        self.fusion = CrossModalFusion(dim=dim, modalities=len(experts))
         self.router = router
-        self.gate = nn.Parameter(torch.tensor([gate_init]))
+        gate = torch.tensor([gate_init])
+        if gate_learns:
+            self.gate = nn.Parameter(gate)
+        else:
+            self.register_buffer("gate", gate, persistent=False)
 
     def encode(
         self, item_ids: Tensor, keys: Tensor | None = None, at: Tensor | None = None

@@ -1,5 +1,5 @@
 """The stages of FedDMMR as data: what trains, what takes part in the scores, what is needed."""
 
-from fedrec.stages.registry import STAGES, Stage, stage_groups
+from fedrec.stages.registry import STAGES, Stage, stage_groups, without_parents
 
-__all__ = ["STAGES", "Stage", "stage_groups"]
+__all__ = ["STAGES", "Stage", "stage_groups", "without_parents"]

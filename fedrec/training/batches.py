@@ -125,7 +125,8 @@ def _memory_slots(history: History, start: int, end: int) -> Ints:
     """Indices of the interactions that are in the memory at some input in [start, end)."""
     if history.gone is None:
         return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(history.gone[:end] > start + 1)
+    first = np.maximum(np.arange(end), start)  # the input at which each may first be remembered
+    return np.flatnonzero(history.gone[:end] > first + 1)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import pytest
 
 from server.launch_run import _check_data
 
+BACKBONE_ALONE = ("stages.alignment.rounds=0", "stages.routing.rounds=0")
+
 
 def test_features_without_signal_are_warned_of(toy_config, toy_data, capsys) -> None:
     """The toy features are random numbers."""
@@ -17,7 +19,7 @@ def test_features_without_signal_are_warned_of(toy_config, toy_data, capsys) -> 
 
 
 def test_what_no_stage_reads_is_not_looked_at(toy_config, toy_data, capsys) -> None:
-    _check_data(toy_config(f"data={toy_data.path}", "stages.alignment.rounds=0"))
+    _check_data(toy_config(f"data={toy_data.path}", *BACKBONE_ALONE))
     assert capsys.readouterr().err == ""
 
 
@@ -31,7 +33,7 @@ def test_what_no_stage_reads_is_not_looked_at(toy_config, toy_data, capsys) -> N
 def test_features_that_are_not_there_are_warned_of(
     toy_config, toy_data, capsys, setting, expert, remedy
 ) -> None:
-    _check_data(toy_config(f"data={toy_data.path}", setting, "stages.alignment.rounds=0"))
+    _check_data(toy_config(f"data={toy_data.path}", setting, *BACKBONE_ALONE))
     warned = capsys.readouterr().err
     assert "has no features 'clip' (it has: audio, image, text)" in warned
     assert f"the {expert} expert is left out; {remedy} says that this is meant" in warned

@@ -16,7 +16,7 @@ from fedrec import wire
 from fedrec.checkpoints import Arrays, Checkpoint, load_checkpoint, save_checkpoint
 from fedrec.checkpoints.tensors import by_group
 from fedrec.config import Config
-from fedrec.errors import CheckpointError, FedrecError
+from fedrec.errors import CheckpointError, ConfigError, FedrecError
 from fedrec.stages import STAGES
 from server.progress import RoundReport
 from server.run_folder import RunFolder
@@ -75,7 +75,7 @@ def test_three_stages_one_after_the_other(federate: Federate, small_config: Conf
         assert held.manifest.metrics == result["validation"]
         assert set(result) == {
             "rounds", "best_round", "seconds", "bytes_up", "bytes_down", "group_bytes_up",
-            "group_bytes_down", "validation", "test",
+            "group_bytes_down", "validation", "test", "skipped",
         }  # fmt: skip
         assert result["rounds"] == 2
         assert result["bytes_up"] > 0 < result["bytes_down"]
@@ -330,13 +330,66 @@ def test_a_backbone_that_never_got_an_update_is_not_built_upon(
         runner.run(STAGES["alignment"])
 
 
-def test_stages_without_rounds_are_left_out_with_those_that_need_them(
+BACKBONE_ALONE = {"stages.alignment.rounds": 0, "stages.routing.rounds": 0}
+
+
+def test_stages_without_rounds_are_left_out(federate: Federate, small_config: Configure) -> None:
+    assert list(run_stages(federate, small_config(BACKBONE_ALONE))) == ["backbone"]
+
+
+def test_routing_starts_without_alignment_only_by_force(
     federate: Federate, small_config: Configure, caplog: pytest.LogCaptureFixture
 ) -> None:
-    results = run_stages(federate, small_config({"stages.alignment.rounds": 0}))
+    with pytest.raises(ConfigError, match="experts that were never aligned"):
+        small_config({"stages.alignment.rounds": 0})
+    forced = {"stages.alignment.rounds": 0, "stages.force": True}
+    config = small_config(forced)
 
-    assert list(results) == ["backbone"]
-    assert "stage routing is left out" in caplog.text
+    results = run_stages(federate, config)
+
+    assert {name: part["skipped"] for name, part in results.items()} == {
+        "backbone": [],
+        "routing": ["alignment"],
+    }
+    routing, backbone = checkpoint(config, "routing").manifest, checkpoint(config, "backbone")
+    assert (routing.skipped, routing.parent) == (["alignment"], backbone.manifest.fingerprint)
+    assert "stage routing starts without alignment, by force" in caplog.text
+
+
+def test_a_forced_stage_needs_a_trained_backbone_too(
+    federate: Federate, small_config: Configure
+) -> None:
+    config = small_config({"stages.alignment.rounds": 0, "stages.force": True})
+    runner, _ = federate(config)
+    runner.run(STAGES["backbone"])
+    resave(config, "backbone", untrained(runner, config, "backbone"))
+    with pytest.raises(CheckpointError, match="'backbone' is as it was initialised"):
+        runner.run(STAGES["routing"])
+
+
+@pytest.mark.parametrize(("gate", "transport"), [("frozen", "float32"), ("none", "int8")])
+def test_all_stages_run_with_a_gate_that_does_not_learn(
+    federate: Federate, small_config: Configure, gate: str, transport: str
+) -> None:
+    config = small_config({"model.gate": gate, "federation.transport": transport})
+    results = run_stages(federate, config)
+    assert list(results) == list(STAGES)
+    for stage in STAGES:
+        held = checkpoint(config, stage)
+        assert "gate" not in held.arrays and "gate" not in held.manifest.trained
+    assert all(line["gate"] is None and not line["warnings"] for line in metrics_lines(config))
+
+
+def test_without_a_memory_all_that_the_experts_bring_is_nothing(
+    federate: Federate, small_config: Configure
+) -> None:
+    forced = {"stages.alignment.rounds": 0, "stages.force": True}
+    config = small_config({**forced, "memory.short_term": 0, "memory.long_term": 0})
+    run_stages(federate, config)
+    before, after = (by_group(checkpoint(config, s).arrays) for s in ("backbone", "routing"))
+    for group in before:
+        moved = any(not np.array_equal(before[group][n], after[group][n]) for n in before[group])
+        assert moved == (group == "backbone"), group
 
 
 # ----------------------------------------------------------------------------------------- resume

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import FrozenInstanceError
+from typing import Any
 
 import pytest
 
 from fedrec.config import Config, from_flat, to_flat
 from fedrec.errors import ConfigError
+from fedrec.model.experts import ADAPTERS
 from fedrec.training.losses import OBJECTIVES
 from fedrec.training.weighting import WEIGHTINGS
 from fedrec.transport import CODECS
@@ -17,7 +19,7 @@ POSITIVE = (
     federation.nodes federation.max_weight federation.max_update_norm federation.tau
     federation.registration_timeout_s federation.round_timeout_s
     model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
-    model.router_rank model.gate_init memory.short_term
+    model.router_rank model.gate_init
     training.local_steps training.local_learning_rate training.memory_mib evaluation.every
 """.split()
     + [
@@ -27,7 +29,8 @@ POSITIVE = (
     ]
 )
 NOT_NEGATIVE = """
-    run.seed run.threads federation.users_per_round memory.long_term training.clip_norm
+    run.seed run.threads federation.users_per_round model.squeeze memory.short_term
+    memory.long_term training.clip_norm
     evaluation.seed evaluation.users evaluation.test_users
 """.split() + [
     f"stages.{stage}.{key}"
@@ -44,6 +47,9 @@ CHOICES = {
     "federation.transport": "int4",
     "federation.weighting": "log",
     "model.router": "tree",
+    "model.gate": "open",
+    "model.attention": "global",
+    "model.adapter_init": "zero",
     "training.objective": "ce",
 }
 
@@ -75,7 +81,8 @@ def test_what_must_be_above_zero(key) -> None:
 @pytest.mark.parametrize("key", NOT_NEGATIVE)
 def test_what_must_not_be_negative(key) -> None:
     refused(key, as_typed(key, -1))
-    assert to_flat(from_flat({key: as_typed(key, 0)}))[key] == 0
+    no_expert_stage = {"stages.alignment.rounds": 0, "stages.routing.rounds": 0}
+    assert to_flat(from_flat({**no_expert_stage, key: as_typed(key, 0)}))[key] == 0
 
 
 @pytest.mark.parametrize("key", BELOW_ONE)
@@ -119,8 +126,44 @@ def test_choices_are_those_of_the_registries() -> None:
         from_flat({"federation.weighting": weighting})
     for transport in CODECS:
         from_flat({"federation.transport": transport})
+    for start in ADAPTERS:
+        from_flat({"model.adapter_init": start})
     for objective in [*OBJECTIVES, "gbce"]:
         from_flat({"training.objective": objective})
+
+
+def rounds(backbone: int, alignment: int, routing: int) -> dict[str, Any]:
+    names = zip(STAGES, (backbone, alignment, routing), strict=True)
+    return {f"stages.{name}.rounds": count for name, count in names}
+
+
+def test_a_stage_without_the_one_before_it_is_refused() -> None:
+    refusal = r"^stages\.alignment\.rounds = 0: must be above 0 .* = 3: .* into noise; .*force=true"
+    with pytest.raises(ConfigError, match=refusal):
+        from_flat(rounds(9, 0, 3))
+    for fine in (rounds(9, 0, 0), rounds(9, 5, 0), rounds(0, 0, 0), rounds(9, 5, 3)):
+        from_flat(fine)
+
+
+def test_force_lets_routing_start_without_alignment() -> None:
+    assert from_flat({**rounds(9, 0, 3), "stages.force": True}).stages.force
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(("alignment", "routing"), [(5, 3), (5, 0), (0, 3)])
+def test_nothing_stands_in_for_the_backbone(alignment, routing, force) -> None:
+    with pytest.raises(ConfigError, match=r"^stages\.backbone\.rounds = 0: must be above 0"):
+        from_flat({**rounds(0, alignment, routing), "stages.force": force})
+
+
+def test_without_a_memory_there_is_nothing_to_align() -> None:
+    nothing = {"memory.short_term": 0, "memory.long_term": 0}
+    with pytest.raises(ConfigError, match=r"^memory\.short_term = 0: must be above 0 where memory"):
+        from_flat(nothing)
+    from_flat({**nothing, **rounds(9, 0, 0)})
+    from_flat({**nothing, **rounds(9, 0, 3), "stages.force": True})
+    for kept in nothing:
+        from_flat({**nothing, kept: 1})
 
 
 def test_heads_divide_the_width() -> None:

@@ -5,11 +5,12 @@ from dataclasses import fields
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fedrec.config import ModelConfig
 from fedrec.evaluation.targets import users_with_target
 from fedrec.model.build import build_model
-from fedrec.model.feddmmr import FedDMMR
+from fedrec.model.feddmmr import FedDMMR, groups
 from fedrec.stages import STAGES
 
 WIDTHS = {"visual": 12, "semantic": 10}
@@ -30,6 +31,10 @@ OTHER = {
     "adapter": "6",
     "router_rank": "3",
     "gate_init": "0.3",
+    "gate": "none",
+    "attention": "history",
+    "adapter_init": "random",
+    "squeeze": "7",
 }
 
 
@@ -73,6 +78,27 @@ def test_features_keep_their_width(toy_config) -> None:
     assert model.visual_expert.metric.shape == (512,)
     assert model.visual_expert.adapter.up.out_features == 512
     assert model.semantic_expert.metric.shape == (384,)
+
+
+def test_features_are_squeezed_where_that_is_asked_for(toy_config) -> None:
+    model = build(toy_config("model.squeeze=64").model, {"visual": 512, "semantic": 384})
+    for expert, width in ((model.visual_expert, 512), (model.semantic_expert, 384)):
+        assert expert.metric.shape == expert.prior.shape == (64,)
+        rows = functional.normalize(torch.randn(200, width), dim=-1)
+        kept = functional.linear(rows, expert.adapter[0].weight).norm(dim=-1)
+        assert 0.9 < kept.mean().item() < 1.1  # the projection keeps lengths on average
+        torch.testing.assert_close(expert.adapter(rows).norm(dim=-1), torch.ones(200))
+    assert model.collaborative_expert.metric.shape == (8,)  # embeddings are no features
+
+
+@pytest.mark.parametrize(("gate", "value"), [("frozen", 0.1), ("none", 1.0)])
+def test_a_gate_that_does_not_learn_is_no_group(toy_config, gate, value) -> None:
+    model = build(toy_config(f"model.gate={gate}").model)
+    assert model.gate.tolist() == pytest.approx([value])
+    assert "gate" not in groups(model) and "gate" not in model.state_dict()
+    learned = weights(build(toy_config().model))
+    assert learned.pop("gate").tolist() == pytest.approx([0.1])
+    assert same(weights(model), learned)
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
@@ -125,7 +151,7 @@ def test_no_option_is_dead(option, toy_config, toy_node, toy_model) -> None:
     )
 
 
-@pytest.mark.parametrize("option", ["heads", "gate_init"])
+@pytest.mark.parametrize("option", ["heads", "gate_init", "attention"])
 def test_options_without_a_shape_change_what_is_computed(
     option, toy_config, toy_node, toy_model
 ) -> None:

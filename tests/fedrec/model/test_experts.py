@@ -8,23 +8,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedrec.model import experts
-from fedrec.model.experts import ModalityExpert, Reading, ResidualAdapter
+from fedrec.model.experts import ADAPTERS, ModalityExpert, Reading, ResidualAdapter
 
-READERS = 2
+READERS, DIM = 2, 8
 
 
-@pytest.fixture(params=[False, True], ids=["feature", "feature-and-id"])
+KINDS = {
+    "feature": {},
+    "feature-and-id": {"query_dim": DIM},
+    "by-history": {"by_history": True},
+    "by-history-and-id": {"by_history": True, "query_dim": DIM},
+    "squeezed": {"squeeze": 3},
+    "random": {"start": "random"},
+}
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
 def expert(request, scene, shake) -> ModalityExpert:
     torch.manual_seed(0)
-    dim = scene.embedding.shape[1]
-    made = ModalityExpert(
-        feature=scene.modality.values.shape[1],
-        dim=dim,
-        readers=READERS,
-        adapter=3,
-        query_dim=dim if request.param else None,
+    feature = scene.modality.values.shape[1]
+    return shake(
+        ModalityExpert(feature=feature, dim=DIM, readers=READERS, adapter=3, **request.param)
     )
-    return shake(made)
 
 
 def read(expert: ModalityExpert, scene, candidates: Tensor | None = None) -> Reading:
@@ -46,10 +51,25 @@ def attention_written_out(expert: ModalityExpert, scene) -> tuple[Tensor, Tensor
     sharpness = experts.SHARPNESS_LIMIT * torch.sigmoid(expert.sharpness_logit)
     recency = expert.recency.abs().clamp(max=5)[:, None, None]
     age = torch.log1p(scene.memory.age.float())[:, None]
-    logits = (sharpness * similarity)[:, None, None] - (recency * age).unsqueeze(-2)
     filled = scene.memory.visible & scene.modality.present[scene.memory.item_ids][:, None]
+    asks = similarity[:, None]  # [batch, 1 or seq, items, slots]
+    if expert.by_history:
+        asks = newest_asks(expert, slot, scene.memory.age, filled).unsqueeze(-2)
+    logits = (sharpness * asks)[:, None] - (recency * age).unsqueeze(-2)
     logits = logits.masked_fill(~filled[:, None, :, None], float("-inf"))
     return torch.softmax(logits, dim=-1).nan_to_num(0.0), similarity
+
+
+def newest_asks(expert: ModalityExpert, slot: Tensor, age: Tensor, filled: Tensor) -> Tensor:
+    """Similarity of each slot to the newest one that is filled, position by position."""
+    asks = torch.zeros(age.shape)
+    for user, position in torch.cartesian_prod(*map(torch.arange, age.shape[:2])):
+        if filled[user, position].any():
+            ages = age[user, position].tolist()
+            there = torch.nonzero(filled[user, position]).flatten().tolist()
+            newest = slot[user, min(there, key=ages.__getitem__)]
+            asks[user, position] = slot[user] @ (newest * expert.metric)
+    return asks
 
 
 def test_relevance_equals_attention_written_out(expert, scene) -> None:
@@ -154,6 +174,18 @@ def test_readers_differ_by_recency_alone_at_the_start(scene) -> None:
     torch.testing.assert_close(relevance[:, 0], relevance[:, 1])
 
 
+def test_by_history_candidates_share_the_attention(scene, shake) -> None:
+    for by_history in (False, True):
+        torch.manual_seed(0)
+        width = scene.modality.values.shape[1]
+        expert = ModalityExpert(feature=width, dim=DIM, readers=2, adapter=3, by_history=by_history)
+        told_apart = read(shake(expert), scene).attention.average_per_position(
+            torch.randn(*scene.memory.age.shape)
+        )
+        shared = torch.allclose(told_apart, told_apart[..., :1].expand_as(told_apart), atol=1e-6)
+        assert shared == by_history
+
+
 def test_recency_prefers_what_is_newer(scene) -> None:
     """With recency r the older of two equal slots counts (1 + age)^-r of the newer."""
     expert = ModalityExpert(feature=1, dim=8, readers=1, adapter=1)
@@ -178,6 +210,22 @@ def test_the_adapter_starts_as_the_identity() -> None:
     adapter = ResidualAdapter(width=9, hidden=3)
     torch.testing.assert_close(adapter(features), features)
     assert (adapter(torch.zeros(1, 9)) == 0).all()
+
+
+def test_a_random_start_scrambles_what_a_residual_one_keeps() -> None:
+    """Neighbours by the features themselves: all of them with the one, few with the other."""
+    torch.manual_seed(0)
+    features = functional.normalize(torch.randn(300, 64), dim=-1)
+
+    def neighbours(rows: Tensor) -> Tensor:
+        return (rows @ rows.T).fill_diagonal_(-2).topk(5, dim=-1).indices
+
+    def kept(adapter: ResidualAdapter) -> float:
+        found, true = neighbours(adapter(features)), neighbours(features)
+        return (found.unsqueeze(-1) == true.unsqueeze(-2)).any(-1).float().mean().item()
+
+    assert kept(ADAPTERS["identity"](width=64, hidden=8)) == 1.0
+    assert kept(ADAPTERS["random"](width=64, hidden=8)) < 0.3
 
 
 def test_adapted_rows_keep_unit_length(expert, scene) -> None:

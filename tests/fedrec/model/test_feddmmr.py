@@ -121,6 +121,16 @@ def test_with_an_empty_memory_the_score_is_the_trunks(setting, active) -> None:
     torch.testing.assert_close(score(forgetful, active).scores, score(parts, TRUNK).scores)
 
 
+@pytest.mark.parametrize("active", [ALIGNED, ROUTED], ids=["aligned", "routed"])
+def test_with_no_memory_configured_the_score_is_the_trunks(setting, active) -> None:
+    none = ("memory.short_term=0", "memory.long_term=0", "stages.alignment.rounds=0")
+    parts = setting(*none, "stages.force=true")
+    assert parts[2].item_ids.shape[-1] == 0
+    scored = score(parts, active)
+    assert torch.equal(scored.scores, score(parts, TRUNK).scores)
+    assert (scored.router_weights == 0).all()
+
+
 def test_a_candidate_without_a_modality_is_scored_by_the_others(setting) -> None:
     """Item 4 lacks an image and a text: whatever stands in their rows, its score stays."""
     model, hidden, memory, modalities = parts = setting()

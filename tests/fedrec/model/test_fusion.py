@@ -59,6 +59,15 @@ def test_equals_attention_over_representations_written_out(fusion, scene, readin
     torch.testing.assert_close(found, written_out(fusion, scene, readings), rtol=1e-4, atol=1e-4)
 
 
+def test_one_modality_alone_is_not_weighed(fusion, scene, readings) -> None:
+    """Weights over one option have no gradient; a later stage would refuse what never moved."""
+    alone = CrossModalFusion(dim=scene.hidden.shape[-1], modalities=1)
+    assert not list(alone.parameters())
+    one = {"visual": readings["visual"]}
+    found = alone(scene.hidden, one, scene.embedding[scene.candidates])
+    torch.testing.assert_close(found, written_out(fusion, scene, one), rtol=1e-4, atol=1e-4)
+
+
 def test_shared_candidates_equal_candidates_of_each_history(fusion, scene, readings) -> None:
     shared = scene.embedding[scene.candidates]
     each = shared.expand(len(scene.hidden), *shared.shape)

@@ -4,10 +4,10 @@ from dataclasses import fields
 
 import pytest
 
-from fedrec.config import Config
+from fedrec.config import Config, StageConfig
 from fedrec.errors import ConfigError
 from fedrec.model.feddmmr import groups
-from fedrec.stages import STAGES, Stage, stage_groups
+from fedrec.stages import STAGES, Stage, stage_groups, without_parents
 
 GROUPS = (
     "item_embedding",
@@ -47,6 +47,24 @@ def test_a_model_without_experts_cannot_be_aligned() -> None:
         stage_groups(STAGES["alignment"], ("item_embedding", "backbone", "fusion", "gate"))
 
 
+@pytest.mark.parametrize("group", ["gate", "fusion"])
+def test_what_has_nothing_to_learn_is_missed_by_no_stage(group) -> None:
+    constant = tuple(other for other in GROUPS if other != group)
+    for stage in STAGES.values():
+        expected = tuple(other for other in stage_groups(stage, GROUPS) if other != group)
+        assert stage_groups(stage, constant) == expected
+
+
+def test_a_stage_that_is_forced_starts_from_the_nearest_ancestor_there_is() -> None:
+    routing = STAGES["routing"]
+    assert without_parents(routing, []) == (routing, ())
+    forced, skipped = without_parents(routing, ["alignment"])
+    assert (forced.parent, skipped) == ("backbone", ("alignment",))
+    assert (forced.name, forced.trains) == (routing.name, routing.trains)
+    assert without_parents(routing, ["alignment", "backbone"])[0].parent is None
+    assert without_parents(STAGES["backbone"], STAGES) == (STAGES["backbone"], ())
+
+
 def test_stages_stand_under_their_names_and_after_their_parents() -> None:
     earlier: list[str] = []
     for name, stage in STAGES.items():
@@ -56,7 +74,9 @@ def test_stages_stand_under_their_names_and_after_their_parents() -> None:
 
 
 def test_every_stage_has_its_section_in_the_same_order() -> None:
-    assert list(STAGES) == [item.name for item in fields(Config().stages)]
+    stages = Config().stages
+    named = [item.name for item in fields(stages)]
+    assert list(STAGES) == [n for n in named if isinstance(getattr(stages, n), StageConfig)]
 
 
 def test_a_router_without_experts_makes_no_sense() -> None:

@@ -130,6 +130,24 @@ def test_other_objectives_equal_the_plain_loop(engine, objective) -> None:
     assert_same(train(parts, "backbone"), plain_loop(parts, "backbone"))
 
 
+OTHER_MODEL = "attention=history adapter_init=random squeeze=7 gate=none router=flat".split()
+
+
+@pytest.mark.parametrize(("stage", "steps"), [("alignment", 1), ("routing", 2)])
+def test_other_models_equal_the_plain_loop(engine, stage, steps) -> None:
+    parts = engine(f"training.local_steps={steps}", *(f"model.{key}" for key in OTHER_MODEL))
+    assert_same(train(parts, stage), plain_loop(parts, stage))
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_without_a_memory_only_the_trunk_moves(engine, steps) -> None:
+    none = ["memory.short_term=0", "memory.long_term=0", "stages.alignment.rounds=0"]
+    parts = engine(f"training.local_steps={steps}", *none, "stages.force=true")
+    update = train(parts, "routing").update_sum
+    moved = {name.split(".")[0] for name, value in update.items() if value.abs().max() > 0}
+    assert moved == {"backbone"} and all(value.isfinite().all() for value in update.values())
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_copies_of_one_step_equal_one_backward_pass(engine, stage) -> None:
     one_pass = train(engine(), stage)

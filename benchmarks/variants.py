@@ -1,0 +1,127 @@
+"""The variants of the ablation study: what each changes, and from which stage on that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from fedrec.config.loading import Scalar
+from fedrec.errors import ConfigError
+from fedrec.stages import STAGES
+
+DEFAULT = "default"
+SHUFFLED = "shuffled"
+"""In place of a folder as `run.data`: a copy of it whose items have exchanged their features."""
+ALONE: dict[str, Scalar] = {"stages.alignment.rounds": 0, "stages.routing.rounds": 0}
+UNALIGNED: dict[str, Scalar] = {"stages.alignment.rounds": 0, "stages.force": True}
+
+
+def _rate(value: float) -> dict[str, Scalar]:
+    """The learning rate of all stages: other optimisers take steps of another size."""
+    return {f"stages.{stage}.learning_rate": value for stage in STAGES}
+
+
+VARIANTS: dict[str, dict[str, dict[str, Scalar]]] = {
+    "stages": {
+        "backbone-alone": ALONE,
+        "without-routing": {"stages.routing.rounds": 0},
+        "without-alignment": UNALIGNED,
+    },
+    "experts": {
+        "visual-alone": {"model.semantic": "", "model.collaborative": False},
+        "semantic-alone": {"model.visual": "", "model.collaborative": False},
+        "collaborative-alone": {"model.visual": "", "model.semantic": ""},
+        "without-collaborative": {"model.collaborative": False},
+        "text-only": {"model.visual": ""},  # beside the collaborative expert
+        "image-only": {"model.semantic": ""},
+    },
+    "memory": {
+        "none": {**UNALIGNED, "memory.short_term": 0, "memory.long_term": 0},
+        "short-term": {"memory.long_term": 0},
+        "short-term-as-large": {"memory.short_term": 50, "memory.long_term": 0},
+        "long-term": {"memory.short_term": 0},
+    },
+    "router": {
+        "flat": {"model.router": "flat"},
+        "without-balance": {"stages.routing.balance_weight": 0.0},
+    },
+    "gate": {
+        "frozen": {"model.gate": "frozen"},
+        "none": {"model.gate": "none"},
+    },
+    "attention": {
+        "history": {"model.attention": "history"},
+    },
+    "start": {
+        "random": {"model.adapter_init": "random"},
+        "squeezed-64": {"model.squeeze": 64},
+    },
+    "losses": {
+        "without-contrastive": {"stages.alignment.contrastive_weight": 0.0},
+        "without-surprise": {"stages.alignment.surprise": 0.0},
+        "bce": {"training.objective": "bce"},
+        "gbce": {"training.objective": "gbce"},
+        "in-batch": {"training.objective": "in_batch"},
+        "negatives-10": {f"stages.{stage}.negatives": 10 for stage in STAGES},
+        "negatives-50": {f"stages.{stage}.negatives": 50 for stage in STAGES},
+        "negatives-800": {f"stages.{stage}.negatives": 800 for stage in STAGES},
+    },
+    "training": {
+        "fedyogi": {"federation.optimizer": "fedyogi"},
+        "fedadagrad": {"federation.optimizer": "fedadagrad", **_rate(0.06)},
+        "fedavg-1": {"federation.optimizer": "fedavg", **_rate(1.0)},
+        "fedavg-10": {"federation.optimizer": "fedavg", **_rate(10.0)},
+        "fedavgm-1": {"federation.optimizer": "fedavgm", **_rate(1.0)},
+        "local-steps-2": {"training.local_steps": 2},
+        "local-steps-5": {"training.local_steps": 5},
+        "cohort-32": {"federation.users_per_round": 32},
+        "cohort-512": {"federation.users_per_round": 512},
+        "length-20": {"model.max_len": 20},
+        "length-100": {"model.max_len": 100},
+        "length-200": {"model.max_len": 200},
+        "weights-alike": {"federation.weighting": "uniform"},
+    },
+    "control": {
+        "shuffled-features": {"run.data": SHUFFLED},
+    },
+}
+
+_OF_THE_TRUNK = {
+    f"model.{key}" for key in ("dim", "layers", "heads", "inner", "max_len", "dropout")
+}
+
+
+def settings_of(name: str) -> dict[str, Scalar]:
+    """What a variant, GROUP/NAME, changes; nothing for the default."""
+    group, _, variant = name.partition("/")
+    return {} if name == DEFAULT else VARIANTS[group][variant]
+
+
+def chosen(only: Iterable[str]) -> list[str]:
+    """GROUP/NAME of the variants asked for by GROUP or GROUP/NAME, all where nothing is asked for.
+
+    Raises ConfigError for what is neither.
+    """
+    names = {group: [f"{group}/{name}" for name in part] for group, part in VARIANTS.items()}
+    every = [name for part in names.values() for name in part]
+    wanted: set[str] = set()
+    for word in only:
+        if word not in names and word not in every:
+            raise ConfigError(f"{word!r} is no variant; variants are {', '.join(every)}")
+        wanted |= set(names.get(word, [word]))
+    return [name for name in every if name in wanted or not wanted]
+
+
+def stages_shared(settings: Mapping[str, Scalar]) -> list[str]:
+    """The stages, from the first, that compute with these settings what they do by default."""
+    first = min(map(_first_reader, settings), default=len(STAGES))
+    return list(STAGES)[:first]
+
+
+def _first_reader(key: str) -> int:
+    """The place of the first stage that a setting may make a difference to."""
+    section, _, rest = key.partition(".")
+    if section == "stages":
+        stage = rest.split(".")[0]
+        return list(STAGES).index("alignment" if rest == "force" else stage)
+    experts_alone = section == "memory" or (section == "model" and key not in _OF_THE_TRUNK)
+    return 1 if experts_alone or key == "run.data" else 0
