@@ -22,9 +22,7 @@ from fedrec.training.batches import (
     window_spans,
 )
 
-SAMPLING = Sampling(
-    length=4, random_cuts=False, windows=0, positions=0, negatives=3, num_items=50
-)
+SAMPLING = Sampling(length=4, random_cuts=False, windows=0, positions=0, negatives=3, num_items=50)
 
 
 def history(items: list[int], memory: MemoryConfig | None = None) -> History:
