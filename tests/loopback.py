@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
-from flwr.supercore.task_identity import TaskIdentity
 
-from client.app import app
-from fedrec.config import Config, from_flat, to_flat
+from fedrec.config import Config, from_flat
 from fedrec.data import Columns, prepare
+from in_process import DirectGrid, identify
 from server.federation import gather_federation
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
@@ -110,7 +109,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def flower_identity() -> None:
     """What Flower's runtime sets before an app runs; without it no Message can be made."""
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+    identify()
 
 
 @pytest.fixture
@@ -130,11 +129,10 @@ def small_config(shop: Path, tmp_path: Path) -> Callable[..., Config]:
     return configure
 
 
-class LoopbackGrid:
+class LoopbackGrid(DirectGrid):
     """A Grid over the real client app in this process, one message after the other.
 
     Every message goes through Flower's wire format, so that server and clients share no memory.
-    Node ids descend while partitions ascend, and replies come back in the order of the ids.
 
     silent: ids of nodes that get messages and never answer. tamper: (message, reply) -> the reply
     that arrives instead.
@@ -142,25 +140,13 @@ class LoopbackGrid:
     """
 
     def __init__(self, config: Config, nodes: int) -> None:
-        self.contexts = {
-            1000 - index: Context(
-                run_id=1,
-                node_id=1000 - index,
-                node_config={"partition-id": index, "num-partitions": nodes},
-                state=RecordDict(),
-                run_config=dict(to_flat(config)),
-            )
-            for index in range(nodes)
-        }
+        super().__init__(config, nodes)
         self.silent: set[int] = set()
         self.tamper: Callable[[Message, Message], Message] = lambda message, reply: reply
         self.before: Callable[[list[Message]], None] = lambda messages: None
         self.sent: list[Message] = []
         self.received: list[Message] = []
         self.timeouts: list[float | None] = []
-
-    def get_node_ids(self) -> list[int]:
-        return list(self.contexts)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -170,17 +156,12 @@ class LoopbackGrid:
         self.before(messages)
         self.sent += messages
         answered = [m for m in messages if m.metadata.dst_node_id not in self.silent]
-        replies = [self.tamper(message, self._answer(message)) for message in answered]
+        replies = [self.tamper(message, self.answer(message)) for message in answered]
         self.received += replies
         return sorted(replies, key=lambda reply: reply.metadata.src_node_id)
 
-    def _answer(self, message: Message) -> Message:
-        context = self.contexts[message.metadata.dst_node_id]
-        try:
-            return over_the_wire(app(over_the_wire(message), context))
-        except Exception as error:  # as flwr.supernode.runtime.run_clientapp does
-            reason = str(type(error)) + ":<'" + str(error) + "'>"
-            return Message(Error(code=2, reason=reason), reply_to=message)
+    def answer(self, message: Message) -> Message:
+        return over_the_wire(super().answer(over_the_wire(message)))
 
 
 def over_the_wire(message: Message) -> Message:

@@ -1,6 +1,7 @@
 """A whole federation on this machine: Flower, Ray and all, started by the command line.
 
 One run of three stages, and one that is killed and resumed; about 20 and 30 seconds.
+The benchmarks' way to run without Flower's processes is compared with the first.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedrec.config import load_config
 from fedrec.data import PreparedData
 from fedrec.evaluation.checkpoint import rank_checkpoint
 from fedrec.evaluation.metrics import METRICS, metrics_from_sums, rank_sums
+from in_process import run_in_process
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
@@ -127,6 +130,30 @@ def test_central_evaluation_of_a_checkpoint_equals_the_federated_numbers(
     federated = run.json("results.json")["stages"][stage][split]
     for protocol, metrics in central.items():
         assert federated[protocol] == pytest.approx(metrics, abs=1e-12)
+
+
+def test_a_run_inside_one_process_ends_in_the_same_numbers(
+    unbroken: Any, program: Any, run_at: Callable[[str], Any]
+) -> None:
+    whole, _ = unbroken
+
+    run_in_process(load_config(whole.path / "config.toml"), program.folder / "runs/inside")
+
+    run = run_at("runs/inside")
+    assert run.json("status.json")["state"] == "finished"
+    assert run.rounds() == whole.rounds()
+    ours, theirs = run.json("results.json"), whole.json("results.json")
+    assert set(ours) == set(theirs)
+    for name in ROUNDS:
+        assert ours["stages"][name]["best_round"] == theirs["stages"][name]["best_round"]
+        for key in ("validation", "test"):
+            for protocol, metrics in theirs["stages"][name][key].items():
+                assert ours["stages"][name][key][protocol] == pytest.approx(metrics, abs=1e-6)
+        arrays, expected = run.checkpoint(name).arrays, whole.checkpoint(name).arrays
+        for parameter, value in expected.items():
+            np.testing.assert_allclose(
+                arrays[parameter], value, rtol=1e-4, atol=1e-6, err_msg=parameter
+            )
 
 
 def test_a_run_that_was_killed_resumes_and_ends_in_the_same_numbers(
