@@ -137,7 +137,7 @@ def _prepared(data: Path, length: int, stage: str, processes: int) -> Workload:
 
 def share(data: PreparedData, job: Job) -> NDArray[np.int64]:
     """The users of a process, as a simulated node of as many would hold them."""
-    users = partition_users(data.num_users, job.process, job.processes)
+    users = partition_users(data.train_end, job.process, job.processes)
     return np.arange(users.start, users.stop)[:: job.every]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import cast
 
+import numpy as np
 import torch
 from flwr.app import Context
+from numpy.typing import NDArray
 
 from fedrec.config import Config, from_flat, to_flat
 from fedrec.config.loading import Scalar
-from fedrec.data import PreparedData, partition_users
+from fedrec.data import PreparedData, cut_users, take_partition
 from fedrec.model.build import build_model
 from fedrec.model.feddmmr import FedDMMR, Modality
 from fedrec.training.node import Node, load_modalities
@@ -23,7 +25,8 @@ def load_node(context: Context) -> Node:
     """The node that a context describes.
 
     Its data folder is `data` of the node-config, else the run's; its users are partition
-    `partition-id` of `num-partitions`, else all users of the folder.
+    `partition-id` of `num-partitions` equal shares of the training interactions, else all users of
+    the folder.
     """
     folder, settings = _described(context)
     index = int(cast(int, context.node_config.get("partition-id", 0)))
@@ -57,9 +60,15 @@ def _settings(given: Settings) -> dict[str, Scalar]:
 @lru_cache(maxsize=4096)
 def _node(folder: str, index: int, count: int, settings: Settings) -> Node:
     data, config = _data(folder), _config(settings)
-    users = partition_users(data.num_users, index, count)
+    users = take_partition(_cuts(folder, count), index)
     held = _modalities(folder, settings), _residencies(folder, settings)
     return Node(data, users, config, *held)
+
+
+@lru_cache(maxsize=4)
+def _cuts(folder: str, count: int) -> NDArray[np.int64]:
+    """Once a process: with as many nodes as users, looking at all users for each would not end."""
+    return cut_users(_data(folder).train_end, count)
 
 
 @lru_cache(maxsize=4)

@@ -25,7 +25,18 @@ def update_record(update: CohortUpdate, node: Node, context: Context, stage: str
     """The update as the configuration wants it to travel.
 
     What an encoding loses stays in the node's state and goes with the next update of the stage.
+    What users weigh by row is never encoded: it is a number a row.
     """
+    record = _numbers(update, node, context, stage)
+    if update.row_weights is not None:
+        weights = update.dense_row_weights(node.data.num_items)
+        if node.config.federation.sparse_rows:
+            weights = update.row_weights[update.rows > 0]
+        record[wire.ROW_WEIGHTS] = Array(weights.cpu().numpy().astype(np.float32))
+    return record
+
+
+def _numbers(update: CohortUpdate, node: Node, context: Context, stage: str) -> ArrayRecord:
     federation = node.config.federation
     by_rows = federation.sparse_rows and TABLE in update.update_sum
     sums = update.update_sum if by_rows else update.dense(node.data.num_items)

@@ -14,6 +14,10 @@ VERSION; groups and ROWS as in ARRAYS."""
 ROWS = "item_embedding.rows"
 """Array int32 [rows] in a record: the rows of the item table that it speaks of, ascending."""
 
+ROW_WEIGHTS = "item_embedding.row_weights"
+"""Array float32 in the record of an update, where `federation.item_averaging` is `row`: what those
+users of the cohort weigh who met an item. [rows] beside ROWS, else [items + 1]."""
+
 FROZEN = "frozen"
 """Record of all other groups, sent once a stage; the node keeps it in its state."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +32,13 @@ class Mean:
         return {group: math.sqrt(square) for group, square in squares.items()}
 
 
-def weighted_mean(updates: Sequence[Update]) -> Mean:
+def weighted_mean(updates: Sequence[Update], *, row_share: float = 1.0) -> Mean:
     """The mean by what users count; in float64, in the given order.
 
-    Where nodes send rows, the mean has every row that one of them sent.
+    Where nodes send rows, the mean has every row that one of them sent. Where they say what users
+    weigh by row, a row of the item table is divided by what those weigh who met the item, but at
+    least by `row_share` of what all weigh: what few users say of an item is not averaged with the
+    silence of the others, and moves it at most 1 / row_share times as far.
     """
     rows, weight = _all_rows(updates), sum(update.weight for update in updates)
     totals = {name: np.zeros(value.shape) for name, value in updates[0].sums.items()}
@@ -42,11 +46,30 @@ def weighted_mean(updates: Sequence[Update]) -> Mean:
         totals[TABLE] = np.zeros((len(rows), updates[0].sums[TABLE].shape[1]))
     for update in updates:
         for name, value in update.sums.items():
-            if name == TABLE and rows is not None and update.rows is not None:
-                totals[name][np.searchsorted(rows, update.rows)] += value
-            else:
-                totals[name] += value
-    return Mean({name: total / weight for name, total in totals.items()}, rows)
+            totals[name][_place(update, rows) if name == TABLE else ...] += value
+    means = {name: total / weight for name, total in totals.items() if name != TABLE}
+    if TABLE in totals:
+        met = _row_weights(updates, rows, len(totals[TABLE]))
+        divisor = weight if met is None else np.maximum(met, row_share * weight)[:, None]
+        means[TABLE] = totals[TABLE] / divisor
+    return Mean({name: means[name] for name in totals}, rows)
+
+
+def _row_weights(
+    updates: Sequence[Update], rows: Rows | None, count: int
+) -> NDArray[np.float64] | None:
+    """What the users of all nodes weigh by row: [count]; None where nodes do not say."""
+    if any(update.row_weights is None for update in updates):
+        return None
+    met = np.zeros(count)
+    for update in updates:
+        met[_place(update, rows)] += update.row_weights
+    return met
+
+
+def _place(update: Update, rows: Rows | None) -> Any:
+    """Where an update's rows are among all `rows` [rows]; everywhere where whole tables come."""
+    return ... if rows is None or update.rows is None else np.searchsorted(rows, update.rows)
 
 
 def _all_rows(updates: Sequence[Update]) -> Rows | None:

@@ -20,8 +20,10 @@ from fedrec.evaluation.metrics import METRICS as RANK_METRICS
 from fedrec.evaluation.ranks import PROTOCOLS
 from fedrec.training.touched import TABLE
 from fedrec.transport import Codec, Rows, decode_parts, shapes_of
-from fedrec.wire import ARRAYS, LOSS, METRICS, ROWS, SECONDS, USERS, WEIGHT
+from fedrec.wire import ARRAYS, LOSS, METRICS, ROW_WEIGHTS, ROWS, SECONDS, USERS, WEIGHT
 
+_ROUNDING = 1e-4
+"""How far a sum of weights may exceed another one that is as large or larger, of its size."""
 _TRAINING_METRICS = frozenset((WEIGHT, LOSS, USERS, SECONDS))
 
 
@@ -34,6 +36,8 @@ class Update:
     """What a node's users have learned: sums over them, see `fedrec.training.cohort`.
 
     rows: [rows], those of the item table that `sums` has; None where it has all of them.
+    row_weights: float32, what the users weigh who met an item, of the same rows; None where all
+    rows are averaged like everything else.
     """
 
     sums: Arrays
@@ -42,6 +46,7 @@ class Update:
     loss: float
     users: int
     seconds: float
+    row_weights: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,23 +59,33 @@ class Limits:
 
 
 def read_update(
-    reply: Message, sent: Arrays, limits: Limits, codec: Codec | None = None, *, by_rows: bool
+    reply: Message,
+    sent: Arrays,
+    limits: Limits,
+    codec: Codec | None = None,
+    *,
+    by_rows: bool,
+    weighs_rows: bool = False,
 ) -> Update:
     """A node's answer to a training message.
 
     sent: what trains, by name. codec: how the answer is encoded, None: plain arrays by name.
-    by_rows: whether of the item table only rows come. Raises Refused where the answer must not be
-    averaged.
+    by_rows: whether of the item table only rows come. weighs_rows: whether it says what users weigh
+    by row. Raises Refused where the answer must not be averaged.
     """
     content = _content(reply, {ARRAYS: ArrayRecord, METRICS: MetricRecord})
     metrics = _numbers(content.metric_records[METRICS], _TRAINING_METRICS)
     weight = metrics[WEIGHT]
     if not 0 < weight <= limits.max_weight:
         raise Refused(f"weight {weight!r}, expected above 0 and at most {limits.max_weight:g}")
-    record = content.array_records[ARRAYS]
+    record, row_weights = content.array_records[ARRAYS], None
+    if weighs_rows and TABLE in sent:
+        record, row_weights = _without_row_weights(record)
     rows = _rows(record, len(sent[TABLE])) if by_rows and TABLE in sent else None
     sums = _plain(record, sent) if codec is None else _encoded(record, sent, codec, rows)
     _check_size(sums, weight, limits.max_norm)
+    if row_weights is not None:
+        _check_row_weights(row_weights, len(sums[TABLE]), weight)
     return Update(
         sums=sums,
         rows=rows,
@@ -78,6 +93,7 @@ def read_update(
         loss=metrics[LOSS],
         users=int(metrics[USERS]),
         seconds=metrics[SECONDS],
+        row_weights=row_weights,
     )
 
 
@@ -150,6 +166,23 @@ def _rows(record: ArrayRecord, items: int) -> Rows:
     if len(rows) and not 1 <= rows[0] <= rows[-1] < items:
         raise Refused(f"{ROWS} from {rows[0]} to {rows[-1]}, expected 1 to {items - 1}")
     return rows
+
+
+def _without_row_weights(record: ArrayRecord) -> tuple[ArrayRecord, NDArray[np.float32]]:
+    if ROW_WEIGHTS not in record:
+        raise Refused(f"{ROW_WEIGHTS} is missing")
+    others = {name: array for name, array in record.items() if name != ROW_WEIGHTS}
+    return ArrayRecord(others), _vector(ROW_WEIGHTS, record[ROW_WEIGHTS], np.float32)
+
+
+def _check_row_weights(weights: NDArray[np.float32], rows: int, weight: float) -> None:
+    """Nobody who met an item weighs more than all users of the node."""
+    if len(weights) != rows:
+        raise Refused(f"{ROW_WEIGHTS} are {len(weights)}, expected one for each of {rows} rows")
+    fit = (weights >= 0) & (weights <= weight * (1 + _ROUNDING))  # not so for what is no number
+    if not fit.all():
+        wrong = float(weights[np.argmin(fit)])
+        raise Refused(f"{ROW_WEIGHTS} has {wrong!r}, expected 0 to {weight:g}")
 
 
 def _check_size(sums: Arrays, weight: float, max_norm: float) -> None:

@@ -128,7 +128,7 @@ class StageStrategy(FedAvg):
             self._round_failed(len(updates))
             return None, None
         self.progress.failed_rounds = 0
-        mean = weighted_mean(updates)
+        mean = weighted_mean(updates, row_share=self.config.federation.row_share)
         self._note_training(updates, mean)
         self._move(self._step(self.first_round + server_round, mean), mean.rows)
         return ArrayRecord(), None  # the model travels as the nodes need it
@@ -143,7 +143,15 @@ class StageStrategy(FedAvg):
                 max_weight=federation.max_weight * len(self._members.get(node, ())),
             )
             try:
-                updates.append(read_update(reply, self.arrays, limits, codec, by_rows=self.by_rows))
+                update = read_update(
+                    reply,
+                    self.arrays,
+                    limits,
+                    codec,
+                    by_rows=self.by_rows,
+                    weighs_rows=federation.item_averaging == "row",
+                )
+                updates.append(update)
             except Refused as reason:
                 self._refuse(node, reason)
         return updates

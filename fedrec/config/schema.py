@@ -41,6 +41,9 @@ class FederationConfig:
     users_per_round: size of the cohort, drawn from (seed, round) over all nodes' users; 0 = all.
     weighting: what a user's update counts: `examples`, `sqrt` of them, or `uniform`;
     max_weight: its bound. beta_1, beta_2, tau: of the server optimiser (Reddi et al. 2021).
+    item_averaging: what the summed updates of a row of the item table are divided by: `cohort`, all
+    that the round's users weigh, or `row`, what those weigh who met the item, but at least the
+    share `row_share` of all. `row` tells the server how much weight met which item.
     max_update_norm: a node's mean update beyond this l2 norm is refused. min_replies: smallest
     share of the nodes asked whose accepted replies make a round.
     transport: how numbers travel, both ways: `float32`, `float16` or `int8`, the last two with
@@ -57,6 +60,8 @@ class FederationConfig:
     tau: float = 1e-8
     weighting: str = "examples"
     max_weight: float = 200.0
+    item_averaging: str = "cohort"
+    row_share: float = 0.1
     max_update_norm: float = 1e3
     min_replies: float = 0.5
     transport: str = "float32"
@@ -65,15 +70,17 @@ class FederationConfig:
     round_timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        positive(self, "nodes", "max_weight", "max_update_norm", "tau")
+        positive(self, "nodes", "max_weight", "max_update_norm", "tau", "row_share")
         positive(self, "registration_timeout_s", "round_timeout_s")
         at_least(self, "users_per_round", 0)
         one_of(self, "optimizer", ("fedadam", "fedyogi", "fedadagrad", "fedavg", "fedavgm"))
         one_of(self, "weighting", ("examples", "sqrt", "uniform"))
+        one_of(self, "item_averaging", ("cohort", "row"))
         one_of(self, "transport", ("float32", "float16", "int8"))
         between(self, "beta_1", 0, 1)
         between(self, "beta_2", 0, 1)
         within(self, "min_replies", 0, 1)
+        within(self, "row_share", 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,7 +172,9 @@ class TrainingConfig:
     """What a user's training in one round is.
 
     objective: `sampled_softmax`, `bce`, `gbce` or `in_batch`. local_steps: gradient steps of size
-    `local_learning_rate`; clip_norm: l2 bound of a user's update, 0 = none.
+    `local_learning_rate`; clip_norm: l2 bound of a user's update, 0 = none. proximal: mu of FedProx
+    (Li et al. 2020): from the second step on, every step also goes the share mu times
+    `local_learning_rate` of the way back to the round's start; 0 = none.
     gbce_calibration: `t` of gSASRec (Petrov & Macdonald 2023, equation 9).
     random_cuts: cut long histories into windows at places drawn anew in every round, so that no
     interaction is always the first of its window; false = always counted from the newest.
@@ -176,6 +185,7 @@ class TrainingConfig:
     local_steps: int = 1
     local_learning_rate: float = 1.0
     clip_norm: float = 0.0
+    proximal: float = 0.0
     gbce_calibration: float = 0.75
     random_cuts: bool = True
     memory_mib: int = 512
@@ -184,6 +194,7 @@ class TrainingConfig:
         one_of(self, "objective", ("sampled_softmax", "bce", "gbce", "in_batch"))
         positive(self, "local_steps", "local_learning_rate", "memory_mib")
         at_least(self, "clip_norm", 0)
+        at_least(self, "proximal", 0)
         within(self, "gbce_calibration", 0, 1)
 
 

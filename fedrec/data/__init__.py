@@ -4,11 +4,11 @@
 """
 
 from fedrec.data.features import FeatureTable, write_features
+from fedrec.data.partition import cut_users, partition_users, take_partition
 from fedrec.data.preparation import prepare
 from fedrec.data.prepared import PreparedData
 from fedrec.data.raw import Columns
 from fedrec.data.registry import DATASETS, Dataset
-from fedrec.data.split import partition_users
 
 __all__ = [
     "DATASETS",
@@ -16,7 +16,9 @@ __all__ = [
     "Dataset",
     "FeatureTable",
     "PreparedData",
+    "cut_users",
     "partition_users",
     "prepare",
+    "take_partition",
     "write_features",
 ]

@@ -146,16 +146,6 @@ def describe_split(rule: SplitRule, held_out: HeldOut) -> dict[str, Any]:
     }
 
 
-def partition_users(num_users: int, index: int, count: int) -> range:
-    """The users of node `index` of `count`: contiguous, disjoint, sizes differ by one at most.
-
-    Raises DataError unless 0 <= index < count and num_users >= 0.
-    """
-    if not 0 <= index < count or num_users < 0:
-        raise DataError(f"partition {index} of {count} over {num_users} users does not exist")
-    return range(num_users * index // count, num_users * (index + 1) // count)
-
-
 def _by_spans(
     offsets: NDArray[np.int64], values: NDArray[np.integer[Any]], validation: int, test: int
 ) -> HeldOut:

@@ -19,7 +19,7 @@ from fedrec.model.feddmmr import FedDMMR, Modality
 from fedrec.training.batches import Batch
 from fedrec.training.copies import train_copies
 from fedrec.training.losses import CohortLoss, StageTask
-from fedrec.training.touched import TABLE, Touched
+from fedrec.training.touched import TABLE, Touched, row_weights
 
 _POSITIONS_AT_ONCE = 3200
 _WINDOWS_AT_ONCE = 128
@@ -34,6 +34,7 @@ class CohortUpdate:
 
     update_sum: parameter name -> sum over users of weight * (trained - start); of the item table
     only the rows of the items `rows` [rows], ascending, or no rows where it does not train.
+    row_weights: [rows], what those users weigh who met the item, where it is asked for.
     weight_sum: sum of the users' weights. loss_sum: sum of weight * first step's loss. users: how
     many.
     """
@@ -43,6 +44,7 @@ class CohortUpdate:
     weight_sum: float = 0.0
     loss_sum: float = 0.0
     users: int = 0
+    row_weights: Tensor | None = None
 
     def dense(self, num_items: int) -> dict[str, Tensor]:
         """The sums with the whole item table, [num_items + 1, dim], zero where nothing moved."""
@@ -51,6 +53,16 @@ class CohortUpdate:
         moved = self.update_sum[TABLE]
         table = moved.new_zeros(num_items + 1, moved.shape[1])
         return {**self.update_sum, TABLE: table.index_copy_(0, self.rows, moved)}
+
+    def dense_row_weights(self, num_items: int) -> Tensor:
+        """The weights of all rows of the item table, [num_items + 1], zero where nobody met it.
+
+        Raises ValueError where they were not asked for.
+        """
+        if self.row_weights is None:
+            raise ValueError("the weights of rows were not asked for")
+        weights = self.row_weights.new_zeros(num_items + 1)
+        return weights.index_copy_(0, self.rows, self.row_weights)
 
 
 @dataclass(frozen=True)
@@ -71,10 +83,12 @@ def train_cohort(
     cohort: Cohort,
     trained: Sequence[str],
     modalities: Mapping[str, Modality],
+    *,
+    weigh_rows: bool = False,
 ) -> CohortUpdate:
     """Train every user from the model as it stands; the model itself is left unchanged.
 
-    trained: names of the parameters that train.
+    trained: names of the parameters that train. weigh_rows: say what those weigh who met an item.
     """
     touched = Touched.by(cohort.steps, modalities if task.stage.active.experts else {})
     parameters = touched.of(dict(model.named_parameters()))
@@ -84,7 +98,9 @@ def train_cohort(
     train = train_copies if alone else _one_step
     sums, loss_sum = train(loss, touched, cohort.weights, start, parameters)
     rows = touched.rows if TABLE in start else touched.rows[:0]
-    return CohortUpdate(sums, rows, float(cohort.weights.sum()), loss_sum, len(cohort.weights))
+    weight_sum, users = float(cohort.weights.sum()), len(cohort.weights)
+    met = row_weights(touched, cohort.weights) if weigh_rows and TABLE in start else None
+    return CohortUpdate(sums, rows, weight_sum, loss_sum, users, met)
 
 
 def _one_step(

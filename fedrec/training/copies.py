@@ -88,14 +88,28 @@ def _train_chunk(
         return loss.at({TABLE: table, **shared, **parameters}, Batch(*batch), held).sum()
 
     step = vmap(grad_and_value(user_loss))
-    current, first, rate = origin, None, loss.task.training.local_learning_rate
+    training, current, first = loss.task.training, origin, None
     for local in steps:
         batch = tuple(getattr(local.batch, item.name) for item in fields(Batch))
         gradients, losses = step(current, batch, features, table)
+        if first is not None and training.proximal:
+            gradients = _with_pull(gradients, current, origin, training.proximal)
         first = losses if first is None else first
+        rate = training.local_learning_rate
         current = {name: value - rate * gradients[name] for name, value in current.items()}
     assert first is not None
     return {name: value - origin[name] for name, value in current.items()}, first
+
+
+def _with_pull(gradients: Tables, current: Tables, origin: Tables, proximal: float) -> Tables:
+    """Gradients of the loss with proximal / 2 * ||current - origin||^2 added.
+
+    Source: Li et al. 2020 (FedProx), equation 2.
+    """
+    return {
+        name: gradient + proximal * (current[name] - origin[name])
+        for name, gradient in gradients.items()
+    }
 
 
 def _clip_scale(update: Tables, bound: float) -> Tensor:

@@ -79,7 +79,9 @@ class Node:
             for step in range(task.training.local_steps)
         ]
         weights = torch.tensor([self._weight(user) for user in users], device=device)
-        return train_cohort(model, task, Cohort(steps, weights), trained, self.modalities)
+        cohort = Cohort(steps, weights)
+        by_row = self.config.federation.item_averaging == "row"
+        return train_cohort(model, task, cohort, trained, self.modalities, weigh_rows=by_row)
 
     def rank(
         self,

@@ -51,3 +51,21 @@ class Touched:
             name: value.detach()[self.rows] if name == TABLE else value.detach()
             for name, value in parameters.items()
         }
+
+
+def row_weights(touched: Touched, weights: Tensor) -> Tensor:
+    """What the users weigh who met each item as an input or as a target: [rows].
+
+    weights: [users]. A user counts once, in however many windows and steps an item comes up.
+    Negatives do not count: they were drawn at random and say nothing of who knows the item.
+    """
+    met = [
+        batch.user.unsqueeze(-1) * len(touched.rows) + ids
+        for batch in touched.steps
+        for ids in (batch.item_ids, batch.targets)
+    ]
+    pairs = torch.unique(torch.cat([pair.flatten() for pair in met]))
+    found = weights.new_zeros(len(touched.rows))
+    found.index_add_(0, pairs % len(found), weights[pairs // len(found)])
+    found[0] = 0  # the padding
+    return found

@@ -16,7 +16,7 @@ from fedrec import wire
 from fedrec.checkpoints import Arrays, fingerprint, load_checkpoint
 from fedrec.checkpoints.tensors import by_group, model_arrays, put_arrays
 from fedrec.config import Config
-from fedrec.data import PreparedData
+from fedrec.data import PreparedData, partition_users
 from fedrec.evaluation.metrics import METRICS, metrics_from_sums, rank_sums
 from fedrec.evaluation.ranks import PROTOCOLS
 from fedrec.model.build import build_model
@@ -164,11 +164,13 @@ def test_a_description_holds_counts_widths_and_a_fingerprint(
     (reply,) = grid.send_and_receive([asked])
 
     assert set(reply.content) == {wire.CONFIG}
+    data = PreparedData.load(config.run.data)
+    held = partition_users(data.train_end, 1, 2)
     assert dict(reply.content[wire.CONFIG]) == {
         wire.PARTITION: 1,
-        wire.TRAINABLE: 7,
+        wire.TRAINABLE: int((data.train_end[held.start : held.stop] >= 2).sum()),
         wire.ITEMS: 24,
-        wire.CATALOGUE: PreparedData.load(config.run.data).catalogue_fingerprint,
+        wire.CATALOGUE: data.catalogue_fingerprint,
         wire.FEATURE_DIM + "visual": 6,
         wire.FEATURE_DIM + "semantic": 5,
     }

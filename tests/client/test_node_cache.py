@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 import torch
 from flwr.app import Context, RecordDict
 
+from client import node_cache
 from client.node_cache import build_untrained, load_model, load_node
 from fedrec.checkpoints import fingerprint
 from fedrec.checkpoints.tensors import model_arrays
 from fedrec.config import Config, to_flat
+from fedrec.data import cut_users
 from fedrec.errors import ConfigError, DataError
 from tests.loopback import write_shop
 
@@ -44,7 +47,25 @@ def test_partitions_share_the_users_among_them(small_config: Configure) -> None:
 
     users = np.concatenate([node.users for node in nodes])
     np.testing.assert_array_equal(users, np.arange(14))
-    assert {len(node.users) for node in nodes} == {3, 4}
+    work = [int(node.data.train_end[node.users.start : node.users.stop].sum()) for node in nodes]
+    largest = int(nodes[0].data.train_end.max())
+    assert max(work) <= sum(work) / 4 + largest
+
+
+def test_users_are_dealt_once_a_process(
+    small_config: Configure, monkeypatch: pytest.MonkeyPatch, shop: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(shop, tmp_path / "again")  # nothing is known of this folder yet
+    dealt = []
+    monkeypatch.setattr(
+        node_cache, "cut_users", lambda *asked: dealt.append(asked[1]) or cut_users(*asked)
+    )
+
+    for index in range(14):
+        settings = {"partition-id": index, "num-partitions": 14, "data": str(folder)}
+        assert load_node(context(small_config(), **settings)).users == range(index, index + 1)
+
+    assert dealt == [14]
 
 
 def test_a_node_without_a_partition_has_all_users(small_config: Configure) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,6 +71,21 @@ def test_rows_alone(send: Any, context: Context) -> None:
     assert sent[TABLE].tolist() == [[2, 2], [5, 5]]
     assert sent[OTHER].tolist() == [1000, 1]
     assert not context.state
+
+
+@pytest.mark.parametrize("transport", ["float32", "int8"])
+def test_weights_of_rows_travel_as_they_are(transport: str, context: Context) -> None:
+    """Of the same rows as the table; never encoded."""
+    weights = torch.tensor([0.0, 1.25, 0.0, 1e-7])
+    known = replace(update([0, 2, 4, 5]), row_weights=weights)
+    for sparse, expected in ((False, [0, 0, 1.25, 0, 0, 1e-7, 0]), (True, [1.25, 0, 1e-7])):
+        flat = {"federation.transport": transport, "federation.sparse_rows": sparse}
+        node: Any = SimpleNamespace(config=from_flat(flat), data=SimpleNamespace(num_items=ITEMS))
+
+        sent = update_record(known, node, context, f"sparse {sparse}")[wire.ROW_WEIGHTS].numpy()
+
+        assert sent.dtype == np.float32
+        np.testing.assert_array_equal(sent, np.array(expected, dtype=np.float32))
 
 
 def test_rows_of_a_stage_that_leaves_the_items_alone(context: Context) -> None:

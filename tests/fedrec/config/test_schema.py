@@ -17,6 +17,7 @@ STAGES = ("backbone", "alignment", "routing")
 POSITIVE = (
     """
     federation.nodes federation.max_weight federation.max_update_norm federation.tau
+    federation.row_share
     federation.registration_timeout_s federation.round_timeout_s
     model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
     model.router_rank model.gate_init
@@ -31,6 +32,7 @@ POSITIVE = (
 NOT_NEGATIVE = """
     run.seed run.threads federation.users_per_round model.squeeze memory.short_term
     memory.long_term training.clip_norm
+    training.proximal
     evaluation.seed evaluation.users evaluation.test_users
 """.split() + [
     f"stages.{stage}.{key}"
@@ -43,6 +45,7 @@ NOT_NEGATIVE = """
 BELOW_ONE = "federation.beta_1 federation.beta_2 model.dropout".split()
 UP_TO_ONE = "federation.min_replies training.gbce_calibration".split()
 CHOICES = {
+    "federation.item_averaging": "item",
     "federation.optimizer": "adam",
     "federation.transport": "int4",
     "federation.weighting": "log",
@@ -99,6 +102,11 @@ def test_what_may_reach_one(key) -> None:
     refused(key, -0.1)
     for value in (0.0, 1.0):
         assert to_flat(from_flat({key: value}))[key] == value
+
+
+def test_the_share_of_a_row_is_one_at_most() -> None:
+    refused("federation.row_share", 1.1)
+    assert from_flat({"federation.row_share": 1.0}).federation.row_share == 1.0
 
 
 def test_novelty_is_one_minus_a_cosine() -> None:
@@ -181,6 +189,7 @@ def test_defaults_that_earlier_mistakes_decided() -> None:
     assert config.model.gate_init >= 0.01  # 1e-4 starved the experts
     assert config.federation.weighting == "examples"  # all alike: .03 NDCG@10
     assert not config.federation.sparse_rows  # rows tell the server whom a cohort met
+    assert config.federation.item_averaging == "cohort"  # weights of rows tell as much
     assert config.stages.backbone.windows == 0  # the whole history: .04 HR@10
 
 

@@ -12,7 +12,6 @@ from fedrec.data.split import (
     global_time,
     hold_out,
     leave_one_out,
-    partition_users,
     quantile_times,
 )
 from fedrec.errors import DataError
@@ -133,18 +132,3 @@ def test_description_counts_users_with_targets() -> None:
         "validation_users": 2,
         "test_users": 2,
     }
-
-
-@given(st.integers(0, 200), st.integers(1, 30))
-def test_partitions_cover_all_users_once_and_evenly(num_users: int, count: int) -> None:
-    parts = [partition_users(num_users, index, count) for index in range(count)]
-    assert [user for part in parts for user in part] == list(range(num_users))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@pytest.mark.parametrize(
-    ("users", "index", "count"), [(5, 2, 2), (5, -1, 2), (5, 0, 0), (-1, 0, 1)]
-)
-def test_a_partition_that_does_not_exist(users: int, index: int, count: int) -> None:
-    with pytest.raises(DataError, match=f"partition {index} of {count}"):
-        partition_users(users, index, count)

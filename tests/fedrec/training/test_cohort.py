@@ -10,6 +10,7 @@ from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -62,7 +63,7 @@ def train_alone(
     parameters = dict(own.named_parameters())
     wanted = stage_groups(task.stage, groups(own))
     trained = {name: parameters[name] for group in wanted for name in groups(own)[group]}
-    losses = []
+    losses, start = [], dict(model.named_parameters())
     for step in range(task.training.local_steps):
         batch = node._step(node.trainable[[user]], task, ROUND, step)
         windows = window_losses(own, task, batch, node.modalities)
@@ -70,10 +71,11 @@ def train_alone(
         losses.append(float(loss.detach()))
         gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
         with torch.no_grad():
-            for value, gradient in zip(trained.values(), gradients, strict=True):
-                if gradient is not None:
-                    value -= task.training.local_learning_rate * gradient
-    start = dict(model.named_parameters())
+            for (name, value), gradient in zip(trained.items(), gradients, strict=True):
+                pull = task.training.proximal * (value - start[name])
+                value -= task.training.local_learning_rate * (
+                    pull if gradient is None else gradient + pull
+                )
     update = {name: (value - start[name]).detach() for name, value in trained.items()}
     return update, losses[0]
 
@@ -122,6 +124,25 @@ def test_one_step_equals_the_plain_loop(engine, stage) -> None:
 def test_several_steps_equal_the_plain_loop(engine, stage) -> None:
     parts = engine("training.local_steps=3")
     assert_same(train(parts, stage), plain_loop(parts, stage))
+
+
+@pytest.mark.parametrize("clip", ["0.0", "0.05"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_proximal_term_equals_the_plain_loop(engine, stage, clip) -> None:
+    parts = engine("training.local_steps=3", "training.proximal=0.7", f"training.clip_norm={clip}")
+    assert_same(train(parts, stage), plain_loop(parts, stage))
+
+
+def test_a_proximal_term_holds_updates_back_from_the_second_step_on(engine) -> None:
+    """rate * mu = 1: a step leaves nothing of the way so far but its own gradient."""
+
+    def length(steps: int, proximal: float) -> float:
+        settings = [f"training.local_steps={steps}", f"training.proximal={proximal}"]
+        return norm(train(engine(*settings), "backbone").update_sum)
+
+    assert length(1, 2.0) == length(1, 0.0)
+    assert length(4, 0.0) > length(4, 0.5) > length(4, 2.0)
+    assert length(4, 2.0) < 1.5 * length(1, 0.0) < length(4, 0.0)
 
 
 @pytest.mark.parametrize("objective", ["gbce", "in_batch"])
@@ -325,6 +346,35 @@ def test_rows_are_what_the_users_name_and_scatter_to_the_whole_table(
     expected = sum(weight * update[TABLE] for weight, update in alone)
     torch.testing.assert_close(table, expected, rtol=1e-6, atol=1e-12)
     assert found.update_sum[TABLE] is sent  # the rows stay as they are
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_weights_of_rows_are_those_of_the_users_who_met_the_item(engine, steps) -> None:
+    """As an input or a target, in any step, each user once."""
+    node, _ = parts = engine(
+        f"training.local_steps={steps}",
+        "federation.item_averaging=row",
+        "stages.backbone.windows=1",
+    )
+    found = train(parts, "backbone")
+    expected = torch.zeros(ITEMS + 1)
+    for user in node.trainable[MEMBERS].tolist():
+        met: set[int] = set()
+        for step in range(steps):
+            batch = node._step(np.array([user]), node.task("backbone"), ROUND, step)
+            met |= {*batch.item_ids.flatten().tolist(), *batch.targets.flatten().tolist()}
+        expected[sorted(met - {0})] += node._weight(user)
+    torch.testing.assert_close(found.dense_row_weights(ITEMS), expected)
+    assert found.row_weights is not None and len(found.row_weights) == len(found.rows)
+    assert 0 < float(expected.max()) <= found.weight_sum
+    assert int((expected > 0).sum()) < len(found.rows) - 1  # others are negatives alone
+
+
+def test_weights_of_rows_are_told_where_they_are_asked_for_and_the_table_trains(engine) -> None:
+    assert train(engine(), "backbone").row_weights is None
+    assert train(engine("federation.item_averaging=row"), "routing").row_weights is None
+    with pytest.raises(ValueError, match="not asked for"):
+        train(engine(), "backbone").dense_row_weights(ITEMS)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

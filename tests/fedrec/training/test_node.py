@@ -93,7 +93,7 @@ def test_nodes_of_any_size_make_the_same_round(
     model = toy_model(config)
     rounds = []
     for count in (1, *dealt):
-        parts = [partition_users(toy_data.num_users, index, count) for index in range(count)]
+        parts = [partition_users(toy_data.train_end, index, count) for index in range(count)]
         nodes = [toy_node(config, users) for users in parts]
         assert sum(len(node.users) for node in nodes) == toy_data.num_users
         rounds.append(
@@ -140,7 +140,7 @@ def test_evaluation_adds_up_over_nodes(toy_config, toy_node, toy_model, toy_data
     config = toy_config()
     model, active = toy_model(config), STAGES["routing"].active
     whole = toy_node(config).evaluate(model, active, "test")
-    parts = [partition_users(toy_data.num_users, index, 8) for index in range(8)]
+    parts = [partition_users(toy_data.train_end, index, 8) for index in range(8)]
     sums = add_sums(toy_node(config, users).evaluate(model, active, "test") for users in parts)
     assert sums == pytest.approx(whole)
     assert whole["test/full/users"] > 100
@@ -157,7 +157,7 @@ def test_a_sample_of_users_is_asked_however_they_are_dealt(
     for split, count in (("validation", 20), ("test", 30)):
         whole = toy_node(config).evaluate(model, active, split)
         assert whole[f"{split}/full/users"] == count
-        parts = [partition_users(toy_data.num_users, index, 8) for index in range(8)]
+        parts = [partition_users(toy_data.train_end, index, 8) for index in range(8)]
         nodes = [toy_node(config, users) for users in parts]
         assert add_sums(node.evaluate(model, active, split) for node in nodes) == pytest.approx(
             whole

@@ -17,7 +17,12 @@ TRAINING = {
     "clip_norm": "0.01",
     "gbce_calibration": "0.3",
     "random_cuts": "false",
+    "proximal": "0.5",
     "memory_mib": "1",
+}
+NEEDED = {  # without which a setting does nothing
+    "gbce_calibration": ("training.objective=gbce",),
+    "proximal": ("training.local_steps=2",),
 }
 STAGE = {
     "windows": "1",
@@ -52,7 +57,7 @@ def changes(toy_config, toy_node, toy_model, stage: str, setting: str, *base: st
 
 @pytest.mark.parametrize("key", sorted(TRAINING.keys() - {"memory_mib"}))
 def test_a_setting_of_training_changes_the_update(toy_config, toy_node, toy_model, key) -> None:
-    base = ("training.objective=gbce",) if key == "gbce_calibration" else ()
+    base = NEEDED.get(key, ())
     setting = f"training.{key}={TRAINING[key]}"
     assert changes(toy_config, toy_node, toy_model, "backbone", setting, *base)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from fedrec.model.feddmmr import Modality
 from fedrec.training.batches import ITEM_TENSORS, Batch
-from fedrec.training.touched import TABLE, Touched
+from fedrec.training.touched import TABLE, Touched, row_weights
 
 CATALOGUE = 30
 
@@ -99,3 +101,13 @@ def test_real_windows(toy_config, toy_node, stage) -> None:
     assert len(touched.rows) <= node.data.num_items
     back = touched.steps[0].map_items(lambda ids: touched.rows[ids])
     assert all(torch.equal(getattr(back, name), getattr(batch, name)) for name in ITEM_TENSORS)
+
+
+def test_weights_of_rows_by_hand(steps) -> None:
+    """Items 4 and 9 in both steps, 3, 5 and 21 in one; negatives and memory weigh nothing."""
+    other = replace(batch_of([0, 21, 9], [9, 5], [3, 4, 5], []), user=torch.tensor([1]))
+    touched = Touched.by([*steps, other], {})
+    found = row_weights(touched, torch.tensor([2.0, 0.5]))
+    assert dict(zip(touched.rows.tolist(), found.tolist(), strict=True)) == {
+        0: 0.0, 2: 0.0, 3: 2.0, 4: 2.0, 5: 2.5, 9: 2.5, 11: 0.0, 12: 0.0, 17: 0.0, 21: 2.5, 28: 0.0,
+    }  # fmt: skip
