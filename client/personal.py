@@ -1,7 +1,7 @@
 """What users keep on this node between messages, and which round of it the node goes back to.
 
-It lives in the node's Flower state: as it is now, and as it was in the best round so far. Nothing of
-it is in any answer.
+It lives in the node's Flower state: as it is now, and as it was in the best round so far. Nothing
+of it is in any answer.
 """
 
 from __future__ import annotations

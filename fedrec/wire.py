@@ -36,7 +36,7 @@ MEMBERS = "members"
 """Positions, among a node's trainable users, of those that train in this round."""
 
 BEST = "best"
-"""The best round of the stage so far, 0 = none yet; in the test, the round whose model is tested."""
+"""The best round of the stage so far, 0 = none yet; in the test, the round that is tested."""
 
 FROZEN_FINGERPRINT = "frozen-fingerprint"
 WEIGHT, LOSS, USERS, SECONDS = "num-examples", "loss-sum", "users", "seconds"

@@ -1,4 +1,4 @@
-"""What the users of a node keep: a few rows for each of those who have trained, and for no other."""
+"""What the users of a node keep: a few rows for each who has trained, and for nobody else."""
 
 from __future__ import annotations
 

@@ -324,9 +324,7 @@ def test_how_users_are_dealt_makes_no_difference(
             int(user): row
             for arrays in parts_of(grid).values()
             if "embedding/users" in arrays
-            for user, row in zip(
-                arrays["embedding/users"], arrays["embedding/values"], strict=True
-            )
+            for user, row in zip(arrays["embedding/users"], arrays["embedding/values"], strict=True)
         }
         results.append(users)
     assert results[0].keys() == results[1].keys() and len(results[0]) > 6

@@ -19,6 +19,7 @@ POSITIVE = (
     model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
     model.router_rank model.gate_init memory.short_term
     training.local_steps training.local_learning_rate training.memory_mib evaluation.every
+    personal.learning_rate
 """.split()
     + [
         f"stages.{stage}.{key}"
@@ -44,6 +45,7 @@ CHOICES = {
     "federation.transport": "int4",
     "federation.weighting": "log",
     "model.router": "tree",
+    "personal.from_stage": "fusion",
     "training.objective": "ce",
 }
 
@@ -139,6 +141,16 @@ def test_defaults_that_earlier_mistakes_decided() -> None:
     assert config.federation.weighting == "examples"  # all alike: .03 NDCG@10
     assert not config.federation.sparse_rows  # rows tell the server whom a cohort met
     assert config.stages.backbone.windows == 0  # the whole history: .04 HR@10
+
+
+@pytest.mark.parametrize("parts", ["adapter", "gate,gate", "gate,", " "])
+def test_personal_parts_are_known_and_named_once(parts) -> None:
+    refused("personal.parts", parts)
+
+
+def test_nobody_keeps_anything_unless_asked_to() -> None:
+    assert Config().personal.names == ()
+    assert from_flat({"personal.parts": "gate, embedding"}).personal.names == ("gate", "embedding")
 
 
 @pytest.mark.parametrize(
