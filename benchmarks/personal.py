@@ -11,6 +11,8 @@ The last round is measured, not the best: nothing is chosen by what is reported.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedrec.checkpoints import load_checkpoint
-from fedrec.checkpoints.tensors import put_arrays
-from fedrec.config import Config, load_config
+from fedrec.checkpoints.tensors import model_arrays, put_arrays, read_tensors, write_tensors
+from fedrec.config import Config, load_config, to_flat
 from fedrec.config.schema import PERSONAL_PARTS
 from fedrec.evaluation.metrics import metric_values
 from fedrec.evaluation.significance import paired_bootstrap
@@ -64,7 +65,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--late-steps", type=steps, default=(5, 20), help="of who comes later")
     parser.add_argument("--parts", nargs="*", default=CHOICES, help="choices to measure")
     parser.add_argument(
-        "--run", type=Path, help="start from this run's alignment, which knows everybody"
+        "--start",
+        type=Path,
+        help="folder to keep the model before the last stage in, a file a seed",
     )
     asked = parser.parse_args()
     if asked.quick:
@@ -107,11 +110,7 @@ def measure_seed(asked: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     config = load_config(None, [*asked.settings, f"run.seed={seed}"])
     study = Study.of(config, asked.data)
     model = build(config, study.node)
-    if asked.run is not None:
-        put_arrays(model, load_checkpoint(asked.run / "checkpoints/alignment.safetensors").arrays)
-    else:
-        for stage in ("backbone", "alignment"):
-            train(study, model, stage, None)
+    prepare(study, model, asked.start)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
     train(study, model, "routing", None)
     without = ndcg(study, model, None)
@@ -120,6 +119,28 @@ def measure_seed(asked: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
         for parts in asked.parts
         for one in measure_parts(study, model, start, parts, asked.late_steps, without)
     ]
+
+
+def prepare(study: Study, model: FedDMMR, folder: Path | None) -> None:
+    """The stages before the last, without those who come later; read from a former call's file
+    where there is one of the same settings."""
+    path = None if folder is None else folder / f"{start_name(study)}.safetensors"
+    if path is not None and path.exists():
+        put_arrays(model, read_tensors(path))  # type: ignore[arg-type]
+        return
+    for stage in ("backbone", "alignment"):
+        train(study, model, stage, None)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(path, model_arrays(model))
+
+
+def start_name(study: Study) -> str:
+    """Of everything that the model before the last stage depends on."""
+    later = ("personal.", "stages.routing.", "evaluation.")
+    known = {k: v for k, v in to_flat(study.config).items() if not k.startswith(later)}
+    known["catalogue"] = study.node.data.catalogue_fingerprint
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 
 def measure_parts(

@@ -40,8 +40,11 @@ class KeptParts:
             return
         self._round = int(cast(int, asked[wire.ROUND]))
         rate = node.config.personal.learning_rate
+        best = int(cast(int, asked[wire.BEST]))
+        if best and _ABOUT not in self._state:
+            LOG.warning("this node holds nothing that its users kept: they begin at zero again")
         self._about = self._enter(task.stage.name)
-        self._follow(int(cast(int, asked[wire.BEST])))
+        self._follow(best)
         if asked.get(wire.SPLIT) == "test":
             self._go_back()
         self.now = PersonalParts.of_arrays(self._read(_NOW), names, rate)

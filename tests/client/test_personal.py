@@ -131,8 +131,10 @@ def test_a_node_that_heard_too_late_says_so_and_keeps_what_it_has(tell, node, ca
     ]
 
 
-def test_a_node_without_its_state_begins_at_zero(tell, node) -> None:
+def test_a_node_without_its_state_begins_at_zero_and_says_so(tell, node, caplog) -> None:
     assert gate(tell("routing", 7, 5, "test"), node) == 0.0
+    (record,) = caplog.records
+    assert "they begin at zero again" in record.message
 
 
 def test_a_training_that_fails_leaves_what_was_kept(tell, node) -> None:

@@ -102,9 +102,10 @@ def test_a_bias_is_added_to_the_logits_of_a_flat_router(known, shake) -> None:
 @pytest.mark.parametrize(("kind", "readers"), SHAPES)
 def test_a_zero_bias_gives_the_weights_back_bit_by_bit(kind, readers, known, shake) -> None:
     weights = route(kind, readers, known, shake)
-    assert weights.shape[1] == ROUTERS[kind](
-        dim=DIM, modalities=MODALITIES, readers=readers, rank=2
-    ).experts
+    assert (
+        weights.shape[1]
+        == ROUTERS[kind](dim=DIM, modalities=MODALITIES, readers=readers, rank=2).experts
+    )
     assert torch.equal(biased_weights(weights, torch.zeros(BATCH, weights.shape[1])), weights)
 
 
