@@ -16,6 +16,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.node_cache import load_node
+from client.personal import KeptParts
 from client.received import current_model
 from client.uplink import update_record
 from fedrec import wire
@@ -50,13 +51,16 @@ def train(message: Message, context: Context) -> Message:
     model = current_model(message, context)
     asked = message.content.config_records[wire.CONFIG]
     with _discretion("training"):
+        kept = KeptParts(message, context, node)
         update = node.train(
             model,
             node.task(str(asked[wire.STAGE])),
             int(cast(int, asked[wire.ROUND])),
             cast(list[int], asked[wire.MEMBERS]),
+            kept.now,
         )
         arrays = update_record(update, node, context, str(asked[wire.STAGE]))
+        kept.keep()
     metrics = MetricRecord(
         {
             wire.WEIGHT: update.weight_sum,
@@ -77,7 +81,8 @@ def evaluate(message: Message, context: Context) -> Message:
     asked = message.content.config_records[wire.CONFIG]
     active = node.task(str(asked[wire.STAGE])).stage.active
     with _discretion("evaluation"):
-        sums = node.evaluate(model, active, str(asked[wire.SPLIT]))
+        kept = KeptParts(message, context, node)
+        sums = node.evaluate(model, active, str(asked[wire.SPLIT]), kept.now)
     content = RecordDict({wire.METRICS: MetricRecord({**sums})})
     return Message(content=content, reply_to=message)
 

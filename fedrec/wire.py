@@ -23,7 +23,7 @@ FROZEN = "frozen"
 
 CONFIG = "config"
 """Record of what is asked: STAGE, ROUND, FROZEN_FINGERPRINT, and MEMBERS or SPLIT; where nodes keep
-what trains, also VERSION, BASE and INITIAL."""
+what trains, also VERSION, BASE and INITIAL; where users keep something, also BEST."""
 
 VERSION, BASE = "version", "base"
 """The model that the node must have to answer, and the one it must hold to get there from what the
@@ -38,6 +38,9 @@ METRICS = "metrics"
 STAGE, ROUND, SPLIT = "stage", "round", "split"
 MEMBERS = "members"
 """Positions, among a node's trainable users, of those that train in this round."""
+
+BEST = "best"
+"""The best round of the stage so far, 0 = none yet; in the test, the round that is tested."""
 
 FROZEN_FINGERPRINT = "frozen-fingerprint"
 WEIGHT, LOSS, USERS, SECONDS = "num-examples", "loss-sum", "users", "seconds"

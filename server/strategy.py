@@ -21,6 +21,7 @@ from fedrec.errors import FedrecError
 from fedrec.evaluation.metrics import add_sums, metrics_from_sums
 from fedrec.model.feddmmr import group_of
 from fedrec.stages import Stage
+from fedrec.training.personal import personal_parts
 from fedrec.training.schedule import learning_rate
 from fedrec.training.touched import TABLE
 from fedrec.transport import Rows
@@ -307,6 +308,8 @@ class StageStrategy(FedAvg):
             wire.ROUND: number,
             wire.FROZEN_FINGERPRINT: self.frozen_fingerprint,
         }
+        if personal_parts(self.config, self.stage):
+            about[wire.BEST] = self.progress.best_round
         messages = []
         for node, question in asked:
             records, versions = self.downlink.for_node(node.node_id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fedrec.config.checks import at_least, between, one_of, positive, within
 from fedrec.errors import ConfigError
 
+PERSONAL_PARTS = ("embedding", "gate", "router")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*").fullmatch
 
 
@@ -199,6 +200,35 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PersonalConfig:
+    """What a user may keep on the node: trained there, used there, never sent.
+
+    parts: names separated by commas: `embedding`, a vector added to the user's hidden state;
+    `gate`, a factor of the gate before the experts; `router`, a bias on every expert's logit.
+    None of them unless named. from_stage: the first stage in which they train and take part, each
+    where what it changes is active. learning_rate: length of a user's first step.
+    """
+
+    parts: str = ""
+    from_stage: str = "routing"
+    learning_rate: float = 0.1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts that are wanted."""
+        return tuple(name.strip() for name in self.parts.split(",")) if self.parts else ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) < len(self.names) or not set(self.names) <= set(PERSONAL_PARTS):
+            raise ConfigError(
+                f"parts = {self.parts!r}: must be names separated by commas, each once, "
+                f"of {', '.join(PERSONAL_PARTS)}"
+            )
+        one_of(self, "from_stage", ("backbone", "alignment", "routing"))
+        positive(self, "learning_rate")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StageConfig:
     """How long and how fast a stage trains.
 
@@ -327,6 +357,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    personal: PersonalConfig = field(default_factory=PersonalConfig)
     stages: StagesConfig = field(default_factory=StagesConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 

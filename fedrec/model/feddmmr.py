@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn import functional
 from fedrec.model.experts import ModalityExpert
 from fedrec.model.fusion import CrossModalFusion
 from fedrec.model.memory import Memory
-from fedrec.model.router import FlatRouter, HierarchicalRouter, uniform_weights
+from fedrec.model.router import FlatRouter, HierarchicalRouter, biased_weights, uniform_weights
 from fedrec.model.sasrec import SASRec
 
 COLLABORATIVE = "collaborative"
@@ -47,6 +48,16 @@ class Scored:
     scores: Tensor
     own: Tensor | None
     router_weights: Tensor | None
+
+
+Personal = Mapping[str, Tensor]
+"""What users add to the shared model, a row for every history of a batch.
+
+`embedding`: [batch, dim], added to the hidden states. `gate`: [batch, 1], the logarithm of a factor
+of the gate. `router`: [batch, experts], added to the experts' logits. What is missing counts as
+zero, and zeros change nothing.
+"""
+NOTHING_PERSONAL: Personal = MappingProxyType({})
 
 
 class FedDMMR(nn.Module):
@@ -129,13 +140,17 @@ class FedDMMR(nn.Module):
         own: Tensor | None = None,
         memory: Memory | None = None,
         adapted: Mapping[str, Modality] | None = None,
+        personal: Personal = NOTHING_PERSONAL,
     ) -> Scored:
         """Score candidates for every position; the only way to a score in this project.
 
         hidden: [batch, seq, dim]. candidates: [batch, items], or [items] where all histories share
         them, or None for the whole catalogue. own: [batch, seq], a candidate of each position
-        alone. memory, adapted (by `adapt`): needed where experts are active.
+        alone. memory, adapted (by `adapt`): needed where experts are active. personal: what the
+        users of the batch add to the model; of a part that is not active it changes nothing.
         """
+        if "embedding" in personal:
+            hidden = hidden + personal["embedding"].unsqueeze(-2)
         if not active.experts:
             embedded = self._embedded(candidates)
             alone = None if own is None else (hidden * self.item_embedding(own)).sum(-1)
@@ -143,12 +158,12 @@ class FedDMMR(nn.Module):
         if memory is None or adapted is None:
             raise ValueError("active experts need a memory and the items' adapted features")
         if own is None or candidates is None:
-            scores, weights = self._fused(hidden, candidates, active, memory, adapted)
+            scores, weights = self._fused(hidden, candidates, active, memory, adapted, personal)
             found = None if own is None else scores.gather(-1, own.unsqueeze(-1)).squeeze(-1)
             return Scored(scores, found, weights)
         # Position by position it would cost more than to score each position's for all of them.
         everybody = torch.cat([own, candidates.expand(len(own), -1)], dim=-1)
-        scores, weights = self._fused(hidden, everybody, active, memory, adapted)
+        scores, weights = self._fused(hidden, everybody, active, memory, adapted, personal)
         seq = own.shape[-1]
         return Scored(scores[..., seq:], scores[..., :seq].diagonal(dim1=-2, dim2=-1), weights)
 
@@ -165,6 +180,7 @@ class FedDMMR(nn.Module):
         active: Active,
         memory: Memory,
         adapted: Mapping[str, Modality],
+        personal: Personal,
     ) -> tuple[Tensor, Tensor]:
         """Scores [batch, seq, items] of trunk and experts, and the experts' weights."""
         embedded = self._embedded(candidates)
@@ -177,11 +193,16 @@ class FedDMMR(nn.Module):
         relevance = torch.cat([reading.relevance for reading in readings.values()], dim=-3)
         if active.router:
             weights = self.router(hidden, embedded, known)
+            if "router" in personal:
+                weights = biased_weights(weights, personal["router"])
         else:
             weights = uniform_weights(known, relevance.shape[-3] // known.shape[-3])
         routed = (weights * relevance).sum(-3)
         fused = self.fusion(hidden, readings, embedded)
-        return trunk + self.gate * (routed + fused), weights.movedim(-3, -1)
+        gate: Tensor = self.gate
+        if "gate" in personal:
+            gate = gate * personal["gate"].exp().unsqueeze(-1)  # [batch, 1, 1]
+        return trunk + gate * (routed + fused), weights.movedim(-3, -1)
 
 
 def group_of(parameter: str) -> str:

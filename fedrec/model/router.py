@@ -47,8 +47,8 @@ class FlatRouter(nn.Module):
 
     def __init__(self, *, dim: int, modalities: int, readers: int, rank: int) -> None:
         super().__init__()
-        self.readers = readers
-        self.affinity = Affinity(dim=dim, options=modalities * readers, rank=rank)
+        self.readers, self.experts = readers, modalities * readers
+        self.affinity = Affinity(dim=dim, options=self.experts, rank=rank)
 
     def forward(self, hidden: Tensor, embedded_candidates: Tensor, known: Tensor) -> Tensor:
         """known: [batch, modalities, seq, items]. Returns [batch, experts, seq, items]."""
@@ -61,9 +61,9 @@ class HierarchicalRouter(nn.Module):
 
     def __init__(self, *, dim: int, modalities: int, readers: int, rank: int) -> None:
         super().__init__()
-        self.shape = (modalities, readers)
+        self.shape, self.experts = (modalities, readers), modalities * readers
         self.modality = Affinity(dim=dim, options=modalities, rank=rank)
-        self.reader = Affinity(dim=dim, options=modalities * readers, rank=rank)
+        self.reader = Affinity(dim=dim, options=self.experts, rank=rank)
 
     def forward(self, hidden: Tensor, embedded_candidates: Tensor, known: Tensor) -> Tensor:
         """known: [batch, modalities, seq, items]. Returns [batch, experts, seq, items]."""
@@ -81,6 +81,18 @@ ROUTERS: dict[str, type[FlatRouter | HierarchicalRouter]] = {
 def masked_softmax(logits: Tensor, known: Tensor) -> Tensor:
     """Softmax over the known options, dimension -3; all zero where none is known."""
     return torch.softmax(logits.masked_fill(~known, _MASKED), dim=-3) * known
+
+
+def biased_weights(weights: Tensor, bias: Tensor) -> Tensor:
+    """A router's weights as they were with `bias` added to the experts' logits.
+
+    weights: [batch, experts, seq, items]. bias: [batch, experts]. Their sum over the experts stays,
+    and zero biases give back the weights bit by bit. Taken on the weights, it means the same to
+    every router, however many softmaxes it multiplies.
+    """
+    scaled = weights * bias.exp().unsqueeze(-1).unsqueeze(-1)
+    total = scaled.sum(-3, keepdim=True).clamp_min(1e-30)
+    return scaled * (weights.sum(-3, keepdim=True) / total)
 
 
 def uniform_weights(known: Tensor, readers: int) -> Tensor:

@@ -9,7 +9,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 
 import torch
@@ -19,6 +19,7 @@ from fedrec.model.feddmmr import FedDMMR, Modality
 from fedrec.training.batches import Batch
 from fedrec.training.copies import train_copies
 from fedrec.training.losses import CohortLoss, StageTask
+from fedrec.training.personal import PersonalRows
 from fedrec.training.touched import TABLE, Touched, row_weights
 
 _POSITIONS_AT_ONCE = 3200
@@ -70,11 +71,13 @@ class Cohort:
     """The users of one round on one node.
 
     steps: one batch a local step, each holding every user's windows of that step.
-    weights: [users], what each user's update counts.
+    weights: [users], what each user's update counts. personal: of these users; it steps in place,
+    and nothing of it is in the update.
     """
 
     steps: Sequence[Batch]
     weights: Tensor
+    personal: PersonalRows = field(default_factory=PersonalRows)
 
 
 def train_cohort(
@@ -88,15 +91,16 @@ def train_cohort(
 ) -> CohortUpdate:
     """Train every user from the model as it stands; the model itself is left unchanged.
 
-    trained: names of the parameters that train. weigh_rows: say what those weigh who met an item.
+    trained: names of the parameters that train; none where only what is personal does.
+    weigh_rows: say what those weigh who met an item.
     """
     touched = Touched.by(cohort.steps, modalities if task.stage.active.experts else {})
     parameters = touched.of(dict(model.named_parameters()))
     start = {name: parameters.pop(name) for name in trained}
     loss = CohortLoss(model, task)
-    alone = task.training.local_steps > 1 or task.training.clip_norm > 0
+    alone = len(cohort.steps) > 1 or (task.training.clip_norm > 0 and bool(start))
     train = train_copies if alone else _one_step
-    sums, loss_sum = train(loss, touched, cohort.weights, start, parameters)
+    sums, loss_sum = train(loss, touched, cohort.weights, start, parameters, cohort.personal)
     rows = touched.rows if TABLE in start else touched.rows[:0]
     weight_sum, users = float(cohort.weights.sum()), len(cohort.weights)
     met = row_weights(touched, cohort.weights) if weigh_rows and TABLE in start else None
@@ -109,19 +113,28 @@ def _one_step(
     weights: Tensor,
     start: dict[str, Tensor],
     frozen: dict[str, Tensor],
+    personal: PersonalRows,
 ) -> tuple[dict[str, Tensor], float]:
-    """The weighted sum of the users' gradients, by one backward pass over all their windows."""
+    """The weighted sum of the users' gradients, by one backward pass over all their windows.
+
+    It holds the gradients of what is personal too: a row's is its user's own, times the weight.
+    """
+    rows = {name: value.clone().requires_grad_() for name, value in personal.values.items()}
     leaves = {name: value.requires_grad_() for name, value in start.items()}
     sums = {name: torch.zeros_like(value) for name, value in start.items()}
+    own = {name: torch.zeros_like(value) for name, value in rows.items()}
     loss_sum = 0.0
     for part in _by_length(touched.steps[0]):
-        losses = loss.at({**frozen, **leaves}, part, touched.modalities)
+        chosen = {name: value[part.user] for name, value in rows.items()}
+        losses = loss.at({**frozen, **leaves}, part, touched.modalities, chosen)
         total_loss = (losses * weights[part.user]).sum()
-        gradients = torch.autograd.grad(total_loss, list(leaves.values()), allow_unused=True)
-        for total, gradient in zip(sums.values(), gradients, strict=True):
+        wanted = [*leaves.values(), *rows.values()]
+        gradients = torch.autograd.grad(total_loss, wanted, allow_unused=True)
+        for total, gradient in zip([*sums.values(), *own.values()], gradients, strict=True):
             if gradient is not None:
                 total.add_(gradient)
         loss_sum += float(total_loss.detach())
+    personal.step({name: total / weights.unsqueeze(-1) for name, total in own.items()})
     rate = loss.task.training.local_learning_rate
     return {name: total.mul_(-rate) for name, total in sums.items()}, loss_sum
 

@@ -12,6 +12,7 @@ from torch.func import grad_and_value, vmap
 from fedrec.model.feddmmr import Modality
 from fedrec.training.batches import ITEM_TENSORS, Batch
 from fedrec.training.losses import CohortLoss, StageTask
+from fedrec.training.personal import PersonalRows
 from fedrec.training.touched import TABLE, Touched
 
 _COPIES = 4  # start, current, gradient and one temporary of every trained parameter
@@ -38,6 +39,7 @@ def train_copies(
     weights: Tensor,
     start: Tables,
     frozen: Tables,
+    personal: PersonalRows,
 ) -> tuple[Tables, float]:
     """Train a copy per user, as many users at once as the memory budget allows.
 
@@ -50,7 +52,9 @@ def train_copies(
     for users in _user_chunks(task, touched, {**start, **frozen}, trained=start.keys()):
         rows = _touched_rows(steps, users)
         local = [_for_users(batch, users, rows) for batch in steps]
-        update, losses = _train_chunk(loss, local, start, frozen, touched.modalities)
+        own = personal.of(users)
+        update, losses = _train_chunk(loss, local, start, frozen, touched.modalities, own)
+        personal.put(users, own)
         scale = weights[users] * _clip_scale(update, task.training.clip_norm)
         for name, value in update.items():
             weighted = value * scale.view(-1, *[1] * (value.dim() - 1))
@@ -68,8 +72,12 @@ def _train_chunk(
     start: Tables,
     frozen: Tables,
     modalities: Mapping[str, Modality],
+    personal: PersonalRows,
 ) -> tuple[Tables, Tensor]:
-    """Plain gradient descent, every user from the same start: (updates [users, ...], losses)."""
+    """Plain gradient descent, every user from the same start: (updates [users, ...], losses).
+
+    personal: of these users, stepped in place.
+    """
     users, rows = len(steps[0].batch.user), steps[0].rows
     table = {**frozen, **start}[TABLE][rows]  # [users, rows, dim]: each user's own small catalogue
     features = {name: (held.values[rows], held.present[rows]) for name, held in modalities.items()}
@@ -80,18 +88,22 @@ def _train_chunk(
 
     def user_loss(
         parameters: Tables,
+        rows: Tables,
         batch: tuple[Tensor, ...],
         features: Mapping[str, tuple[Tensor, Tensor]],
         table: Tensor,
     ) -> Tensor:
+        windows = Batch(*batch)
+        chosen = {name: row.expand(len(windows.user), -1) for name, row in rows.items()}
         held = {name: Modality(*pair) for name, pair in features.items()}
-        return loss.at({TABLE: table, **shared, **parameters}, Batch(*batch), held).sum()
+        return loss.at({TABLE: table, **shared, **parameters}, windows, held, chosen).sum()
 
-    step = vmap(grad_and_value(user_loss))
+    step = vmap(grad_and_value(user_loss, argnums=(0, 1)))
     training, current, first = loss.task.training, origin, None
     for local in steps:
         batch = tuple(getattr(local.batch, item.name) for item in fields(Batch))
-        gradients, losses = step(current, batch, features, table)
+        (gradients, own), losses = step(current, personal.values, batch, features, table)
+        personal.step(own)
         if first is not None and training.proximal:
             gradients = _with_pull(gradients, current, origin, training.proximal)
         first = losses if first is None else first

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fedrec.config import StageConfig, TrainingConfig
-from fedrec.model.feddmmr import COLLABORATIVE, FedDMMR, Modality
+from fedrec.model.feddmmr import (
+    COLLABORATIVE,
+    NOTHING_PERSONAL,
+    FedDMMR,
+    Modality,
+    Personal,
+)
 from fedrec.stages import Stage
 from fedrec.training.batches import Batch
 from fedrec.training.objectives import (
@@ -67,9 +73,16 @@ class WindowLosses:
 
 
 def window_losses(
-    model: FedDMMR, task: StageTask, batch: Batch, modalities: Mapping[str, Modality]
+    model: FedDMMR,
+    task: StageTask,
+    batch: Batch,
+    modalities: Mapping[str, Modality],
+    personal: Personal = NOTHING_PERSONAL,
 ) -> WindowLosses:
-    """The losses of every window of a batch. The trunk is dropped out only where it trains."""
+    """The losses of every window of a batch. The trunk is dropped out only where it trains.
+
+    personal: a row for every window, of its user's.
+    """
     active = task.stage.active
     keys = batch.keys if "backbone" in task.stage.trains else None
     hidden = model.encode(batch.item_ids, keys, batch.wanted)
@@ -82,6 +95,7 @@ def window_losses(
         own=batch.targets,
         memory=batch.memory() if active.experts else None,
         adapted=adapted,
+        personal=personal,
     )
     zero = batch.share.new_zeros(batch.share.shape[0])
     contrastive = balance = zero
@@ -108,15 +122,22 @@ class CohortLoss(nn.Module):
         self.model, self.task = model, task
 
     def at(
-        self, parameters: Mapping[str, Tensor], batch: Batch, modalities: Mapping[str, Modality]
+        self,
+        parameters: Mapping[str, Tensor],
+        batch: Batch,
+        modalities: Mapping[str, Modality],
+        personal: Personal = NOTHING_PERSONAL,
     ) -> Tensor:
         """What is minimised, [batch], with these parameters in place of the model's own."""
         named = {f"model.{name}": value for name, value in parameters.items()}
-        losses: Tensor = functional_call(self, named, (batch, modalities))
+        losses: Tensor = functional_call(self, named, (batch, modalities, personal))
         return losses
 
-    def forward(self, batch: Batch, modalities: Mapping[str, Modality]) -> Tensor:
-        return window_losses(self.model, self.task, batch, modalities).total(self.task.stage_config)
+    def forward(
+        self, batch: Batch, modalities: Mapping[str, Modality], personal: Personal
+    ) -> Tensor:
+        losses = window_losses(self.model, self.task, batch, modalities, personal)
+        return losses.total(self.task.stage_config)
 
 
 def _alignment(

@@ -29,6 +29,8 @@ from fedrec.training.batches import (
 )
 from fedrec.training.cohort import Cohort, CohortUpdate, train_cohort
 from fedrec.training.losses import StageTask
+from fedrec.training.personal import PersonalRows
+from fedrec.training.personal_parts import PersonalParts
 from fedrec.training.randomness import user_generator
 from fedrec.training.residencies import Residencies
 from fedrec.training.trainable import Trainable
@@ -63,25 +65,56 @@ class Node:
         return stage_task(self.config, stage_name)
 
     def train(
-        self, model: FedDMMR, task: StageTask, round_number: int, members: Sequence[int]
+        self,
+        model: FedDMMR,
+        task: StageTask,
+        round_number: int,
+        members: Sequence[int],
+        personal: PersonalParts | None = None,
     ) -> CohortUpdate:
         """Train the users at the positions `members` among this node's trainable users.
 
         What a user draws depends on (seed, stage, round, user) alone, so it does not matter on
-        which node or beside whom the user trains.
+        which node or beside whom the user trains. personal: of this node's users; changed in place,
+        and in nothing that is returned.
         """
         wanted = stage_groups(task.stage, groups(model))
         trained = [name for group in wanted for name in groups(model)[group]]
         users = self.trainable[np.asarray(members, dtype=np.int64)]
-        device = self.config.run.device
         steps = [
-            self._step(users, task, round_number, step).map(lambda part: part.to(device))
-            for step in range(task.training.local_steps)
+            self._step(users, task, round_number, step) for step in range(task.training.local_steps)
         ]
-        weights = torch.tensor([self._weight(user) for user in users], device=device)
-        cohort = Cohort(steps, weights)
+        kept = personal or PersonalParts()
+        cohort = self._cohort(users, steps, kept.rows(model, users))
         by_row = self.config.federation.item_averaging == "row"
-        return train_cohort(model, task, cohort, trained, self.modalities, weigh_rows=by_row)
+        update = train_cohort(model, task, cohort, trained, self.modalities, weigh_rows=by_row)
+        kept.put(model, users, cohort.personal)
+        return update
+
+    def fit_personal(
+        self,
+        model: FedDMMR,
+        task: StageTask,
+        members: Sequence[int],
+        personal: PersonalParts,
+        *,
+        steps: int,
+    ) -> None:
+        """Train what is personal of the users at the positions `members`, changed in place, while
+        the model stays: for users who come when it has been trained without them."""
+        users = self.trainable[np.asarray(members, dtype=np.int64)]
+        rows = personal.rows(model, users)
+        for step in range(1, steps + 1):
+            batch = self._step(users, task, step, "personal")
+            train_cohort(model, task, self._cohort(users, [batch], rows), (), self.modalities)
+        personal.put(model, users, rows)
+
+    def _cohort(
+        self, users: NDArray[np.int64], steps: Sequence[Batch], rows: PersonalRows
+    ) -> Cohort:
+        device = self.config.run.device
+        weights = torch.tensor([self._weight(user) for user in users], device=device)
+        return Cohort([step.map(lambda part: part.to(device)) for step in steps], weights, rows)
 
     def rank(
         self,
@@ -92,13 +125,15 @@ class Node:
         users: NDArray[np.int64] | None = None,
         protocols: Sequence[str] = tuple(PROTOCOLS),
         segments: NDArray[np.int8] | None = None,
+        personal: PersonalParts | None = None,
     ) -> Ranks:
         """The ranks of users' targets in `split`. segments: int8 [items + 1], or None.
 
-        users: None = those of this node that the configuration asks for.
+        users: None = those of this node that the configuration asks for. personal: None = with the
+        shared model alone.
         """
         return rank_in_blocks(
-            self.scorer(model, active, split),
+            self.scorer(model, active, split, personal),
             self.data,
             self.asked(split) if users is None else users,
             split,
@@ -118,14 +153,19 @@ class Node:
         first, end = np.searchsorted(sample, [self.users.start, self.users.stop])
         return sample[first:end]
 
-    def evaluate(self, model: FedDMMR, active: Active, split: str) -> dict[str, float]:
+    def evaluate(
+        self, model: FedDMMR, active: Active, split: str, personal: PersonalParts | None = None
+    ) -> dict[str, float]:
         """Sums of rank statistics over this node's users that are asked; no user, no item."""
-        return rank_sums(self.rank(model, active, split))
+        return rank_sums(self.rank(model, active, split, personal=personal))
 
-    def scorer(self, model: FedDMMR, active: Active, split: str) -> ScoreBlock:
+    def scorer(
+        self, model: FedDMMR, active: Active, split: str, personal: PersonalParts | None = None
+    ) -> ScoreBlock:
         """users [batch] -> scores [batch, catalogue], from each user's past before the target."""
         with torch.no_grad():
             adapted = model.adapt(self.modalities) if active.experts else None
+        kept = personal or PersonalParts()
 
         def score_block(users: NDArray[np.int64]) -> Tensor:
             histories = [input_items(self.data, split, user).astype(np.int64) for user in users]
@@ -134,15 +174,18 @@ class Node:
             newest = item_ids.new_full((len(item_ids), 1), item_ids.shape[-1] - 1)
             hidden = model.encode(item_ids, at=newest)
             memory = self._memory_now(users, histories) if active.experts else None
-            scored = model.score(hidden, None, active=active, memory=memory, adapted=adapted)
+            rows = kept.rows(model, users).values
+            scored = model.score(
+                hidden, None, active=active, memory=memory, adapted=adapted, personal=rows
+            )
             return scored.scores[:, 0]
 
         return score_block
 
     def _step(
-        self, users: NDArray[np.int64], task: StageTask, round_number: int, step: int
+        self, users: NDArray[np.int64], task: StageTask, round_number: int, step: int | str
     ) -> Batch:
-        """What the users train on in one local step."""
+        """What the users train on in one local step; other draws for every number or name."""
         config = self.config
         sampling = Sampling(
             length=config.model.max_len,

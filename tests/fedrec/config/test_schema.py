@@ -22,6 +22,7 @@ POSITIVE = (
     model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
     model.router_rank model.gate_init
     training.local_steps training.local_learning_rate training.memory_mib evaluation.every
+    personal.learning_rate
 """.split()
     + [
         f"stages.{stage}.{key}"
@@ -53,6 +54,7 @@ CHOICES = {
     "model.gate": "open",
     "model.attention": "global",
     "model.adapter_init": "zero",
+    "personal.from_stage": "fusion",
     "training.objective": "ce",
 }
 
@@ -191,6 +193,16 @@ def test_defaults_that_earlier_mistakes_decided() -> None:
     assert not config.federation.sparse_rows  # rows tell the server whom a cohort met
     assert config.federation.item_averaging == "cohort"  # weights of rows tell as much
     assert config.stages.backbone.windows == 0  # the whole history: .04 HR@10
+
+
+@pytest.mark.parametrize("parts", ["adapter", "gate,gate", "gate,", " "])
+def test_personal_parts_are_known_and_named_once(parts) -> None:
+    refused("personal.parts", parts)
+
+
+def test_nobody_keeps_anything_unless_asked_to() -> None:
+    assert Config().personal.names == ()
+    assert from_flat({"personal.parts": "gate, embedding"}).personal.names == ("gate", "embedding")
 
 
 @pytest.mark.parametrize(

@@ -281,3 +281,53 @@ def test_own_candidates_score_as_among_all(setting, active, router, shared) -> N
         ids = torch.cat([own, named], dim=-1)
         weights = [row[:, i] for row, i in zip(everything.router_weights, ids, strict=True)]
         torch.testing.assert_close(found.router_weights, torch.stack(weights), rtol=1e-4, atol=1e-5)
+
+
+def personal_score(parts: tuple, personal: dict[str, Tensor], active: Active = ROUTED) -> Tensor:
+    model, hidden, memory, modalities = parts
+    hidden = hidden[:, -memory.age.shape[1] :]
+    everything, adapted = torch.arange(model.num_items + 1), model.adapt(modalities)
+    return model.score(
+        hidden, everything, active=active, memory=memory, adapted=adapted, personal=personal
+    ).scores
+
+
+def test_an_embedding_of_the_user_joins_the_state(setting) -> None:
+    model, hidden, memory, modalities = parts = setting()
+    own = torch.randn(len(hidden), hidden.shape[-1])
+    moved = (model, hidden + own[:, None], memory, modalities)
+    for active in (TRUNK, ALIGNED, ROUTED):
+        torch.testing.assert_close(
+            personal_score(parts, {"embedding": own}, active), score(moved, active).scores
+        )
+
+
+def test_a_gate_of_the_user_multiplies_what_the_experts_say(setting) -> None:
+    parts = setting()
+    factor = torch.tensor([0.0, 0.5, 2.0, 3.0])[torch.arange(len(parts[1])) % 4]
+    trunk, routed = score(parts, TRUNK).scores, score(parts, ROUTED).scores
+    found = personal_score(parts, {"gate": factor.log()[:, None]})
+    expected = trunk + factor[:, None, None] * (routed - trunk)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_strong_bias_of_the_user_leaves_one_expert(setting) -> None:
+    """Then the others' scales say nothing any more."""
+    model, _, _, _ = parts = setting("model.router=flat")
+    bias = torch.full((len(parts[1]), model.router.experts), -60.0)
+    bias[:, model.expert_names.index("collaborative")] = 60.0
+    before = personal_score(parts, {"router": bias})
+    with torch.no_grad():
+        model.visual_expert.scale.add_(5.0)
+    known = score(parts, ROUTED).router_weights[..., model.expert_names.index("collaborative")] > 0
+    after = personal_score(parts, {"router": bias})
+    torch.testing.assert_close(before[known], after[known])
+    assert not torch.allclose(score(parts, ROUTED).scores[known], after[known])
+
+
+def test_what_is_personal_of_an_inactive_part_changes_nothing(setting) -> None:
+    model, hidden, _, _ = parts = setting()
+    own = {"gate": torch.ones(len(hidden), 1), "router": torch.randn(len(hidden), 6)}
+    assert torch.equal(personal_score(parts, own, TRUNK), score(parts, TRUNK).scores)
+    only = {"router": torch.randn(len(hidden), model.router.experts)}
+    assert torch.equal(personal_score(parts, only, ALIGNED), score(parts, ALIGNED).scores)

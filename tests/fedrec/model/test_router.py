@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedrec.model.router import ROUTERS, masked_softmax, uniform_weights
+from fedrec.model.router import ROUTERS, biased_weights, masked_softmax, uniform_weights
 
 MODALITIES, READERS, DIM = 3, 2, 8
 BATCH, SEQ, ITEMS = 2, 4, 5
@@ -85,3 +85,36 @@ def test_masked_softmax_by_hand() -> None:
         masked_softmax(logits, known).flatten(), torch.tensor([share, 0.0, 1 - share])
     )
     assert (masked_softmax(logits, torch.zeros_like(known)) == 0).all()
+
+
+def test_a_bias_is_added_to_the_logits_of_a_flat_router(known, shake) -> None:
+    """By hand: the same softmax over logits with the bias in them."""
+    torch.manual_seed(1)
+    router = shake(ROUTERS["flat"](dim=DIM, modalities=MODALITIES, readers=READERS, rank=2))
+    hidden, embedded = torch.randn(BATCH, SEQ, DIM), torch.randn(BATCH, ITEMS, DIM)
+    bias = torch.randn(BATCH, MODALITIES * READERS)
+    found = biased_weights(router(hidden, embedded, known), bias)
+    logits = router.affinity(hidden, embedded) + bias[:, :, None, None]
+    expected = masked_softmax(logits, known.repeat_interleave(READERS, dim=1))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("kind", "readers"), SHAPES)
+def test_a_zero_bias_gives_the_weights_back_bit_by_bit(kind, readers, known, shake) -> None:
+    weights = route(kind, readers, known, shake)
+    assert (
+        weights.shape[1]
+        == ROUTERS[kind](dim=DIM, modalities=MODALITIES, readers=readers, rank=2).experts
+    )
+    assert torch.equal(biased_weights(weights, torch.zeros(BATCH, weights.shape[1])), weights)
+
+
+@pytest.mark.parametrize(("kind", "readers"), SHAPES)
+def test_biased_weights_sum_to_one_and_leave_the_unknown_out(kind, readers, known, shake) -> None:
+    weights = route(kind, readers, known, shake)
+    bias = torch.randn(BATCH, weights.shape[1], requires_grad=True)
+    found = biased_weights(weights, bias)
+    torch.testing.assert_close(found.sum(1), known.any(1).float())
+    assert ((found == 0) == (weights == 0)).all()
+    (gradient,) = torch.autograd.grad(found.square().sum(), bias)
+    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from fedrec.config import MemoryConfig, StageConfig, TrainingConfig
+from fedrec.config import MemoryConfig, PersonalConfig, StageConfig, TrainingConfig
 
 MEMBERS = [0, 1, 2, 5, 9, 14, 30, 60, 97]
 TRAINING = {
@@ -36,12 +36,14 @@ STAGE = {
 SERVER = {  # tested where the server uses them, and in test_schedule.py
     "rounds", "patience", "learning_rate", "warmup_rounds", "final_rate", "backbone_rate",
 }  # fmt: skip
+PERSONAL = {"parts", "from_stage", "learning_rate"}  # tested in test_personal.py
 MEMORY = {"short_term": "5", "long_term": "1", "novelty": "0.9"}
 
 
 def test_every_setting_is_listed() -> None:
     assert TRAINING.keys() == {item.name for item in fields(TrainingConfig)}
     assert STAGE.keys() | SERVER == {item.name for item in fields(StageConfig)}
+    assert {item.name for item in fields(PersonalConfig)} == PERSONAL
     assert MEMORY.keys() == {item.name for item in fields(MemoryConfig)}
 
 
