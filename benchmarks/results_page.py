@@ -112,7 +112,8 @@ def command(data: Iterable[str], about: Sequence[Mapping[str, Any]]) -> str:
     settings = unique(" ".join(run["settings"]) for run in about)
     systems = unique(run["system"] for run in about)
     words = ["python benchmarks/accuracy.py", *settings, "--data", *data]
-    words += ["--systems", *systems] if len(systems) < len(SYSTEMS) else []
+    unasked = {name for name, entry in SYSTEMS.items() if entry.by_default}
+    words += ["--systems", *systems] if set(systems) != unasked else []
     words += ["--seeds", str(1 + max(run["seed"] for run in about))]
     return " ".join(words + (["--quick"] if any(run["quick"] for run in about) else []))
 

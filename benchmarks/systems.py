@@ -7,6 +7,7 @@ built with `by_scores` from whatever scores users, or with `by_file` from a rank
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +21,14 @@ from fedrec.baselines.random_order import fit_random
 from fedrec.checkpoints import Checkpoint, load_checkpoint
 from fedrec.config import Config, load_config
 from fedrec.data import PreparedData
+from fedrec.errors import FedrecError
 from fedrec.evaluation.checkpoint import rank_checkpoint
 from in_process import run_in_process
 from main_job import QUICK
 from server.launch_config import find_config
 from study import EVALUATION_SEED, Chosen, System, Task, by_scores
 
+LOG = logging.getLogger(__name__)
 CONFIGS = {"ml-latest-small": "default", "ml-100k": "ml-100k", "ml-1m": "ml-1m"}
 """The shipped configuration of a data folder; `default` for others."""
 
@@ -102,12 +105,17 @@ def fedavg(task: Task, data: PreparedData) -> Mapping[str, Chosen]:
     choices = FEDAVG_CHOICES.get(task.data.name, FEDAVG_CHOICES[""])
     if task.quick:
         choices = tuple(f"{choice} {QUICK_FEDAVG[0]}" for choice in choices[:1])
-    found: dict[str, Mapping[str, Chosen]] = {}
+    found: dict[str, Chosen] = {}
     for number, choice in enumerate(choices):
         folder = task.folder / f"choice-{number}"
-        found[choice] = federation(task, data, folder, [*FEDAVG, *choice.split()])
-    choice = max(found, key=lambda name: float(found[name]["backbone"].about["validation"]))
-    chosen = found[choice]["backbone"]
+        try:
+            found[choice] = federation(task, data, folder, [*FEDAVG, *choice.split()])["backbone"]
+        except FedrecError as error:  # a rate that is too high: its updates are refused
+            LOG.warning("%s is left out: %s", choice, error)
+    if not found:
+        raise FedrecError(f"{task.folder}: none of the choices {list(choices)} could be trained")
+    choice = max(found, key=lambda name: float(found[name].about["validation"]))
+    chosen = found[choice]
     return {"fedavg": replace(chosen, about={**chosen.about, "choice": choice})}
 
 

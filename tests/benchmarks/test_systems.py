@@ -13,6 +13,7 @@ import study
 import systems
 from fedrec.baselines.evaluate import evaluate_baselines
 from fedrec.data import PreparedData
+from fedrec.errors import FedrecError
 from fedrec.evaluation.rank_file import metrics_from_rank_file, read_rank_file
 from server.run_folder import RunFolder
 from study import RANKS, Task
@@ -95,6 +96,20 @@ def test_fedavg_is_the_choice_that_validation_prefers(finished_study: Path, shop
     values = [quality["ndcg@10"] for quality in qualities]
     assert about["choice"] == choices[int(np.argmax(values))]
     assert about["validation"] == max(values)
+
+
+def test_a_choice_that_cannot_be_trained_is_left_out(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At such a rate every update is refused."""
+    much, little = (f"training.local_learning_rate={rate}" for rate in ("1e30", "0.1"))
+    one, data = task(shop, tmp_path, "fedavg"), study.before_test(PreparedData.load(shop))
+    monkeypatch.setitem(systems.FEDAVG_CHOICES, "", (much, little))
+    monkeypatch.setattr(systems, "FEDAVG", [*systems.FEDAVG, "stages.backbone.rounds=4"])
+    assert systems.fedavg(one, data)["fedavg"].about["choice"] == little
+    monkeypatch.setitem(systems.FEDAVG_CHOICES, "", (much,))
+    with pytest.raises(FedrecError, match="none of the choices"):
+        systems.fedavg(one, data)
 
 
 def test_settings_are_for_all_of_ours_or_for_one(shop: Path, tmp_path: Path) -> None:
