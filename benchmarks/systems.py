@@ -25,6 +25,7 @@ from fedrec.errors import FedrecError
 from fedrec.evaluation.checkpoint import rank_checkpoint
 from in_process import run_in_process
 from main_job import QUICK
+from peers import outside_sasrec, pfedrec
 from server.launch_config import find_config
 from study import EVALUATION_SEED, Chosen, System, Task, by_scores
 
@@ -33,23 +34,20 @@ CONFIGS = {"ml-latest-small": "default", "ml-100k": "ml-100k", "ml-1m": "ml-1m"}
 """The shipped configuration of a data folder; `default` for others."""
 
 FEDAVG = (
-    "federation.optimizer=fedavg federation.weighting=examples training.local_steps=5 "
+    "federation.optimizer=fedavg federation.weighting=examples federation.users_per_round=64 "
+    "training.local_steps=5 stages.backbone.rounds=200 stages.backbone.windows=2 "
     "stages.backbone.learning_rate=1 stages.backbone.final_rate=1 stages.backbone.warmup_rounds=0 "
     "stages.backbone.backbone_rate=1 stages.alignment.rounds=0 stages.routing.rounds=0"
 ).split()
 """Plain averaging of local models, by examples: the server steps by the mean of the updates."""
 FEDAVG_CHOICES: dict[str, tuple[str, ...]] = {
-    "": (
-        "training.local_learning_rate=1",
-        "training.local_learning_rate=3",
-        "training.local_learning_rate=10",
-    ),
+    "": ("training.local_learning_rate=3", "training.local_learning_rate=10"),
 }
 """By data folder, "" for others: `key=value ...`, of which validation chooses."""
 
 RECIPES: dict[str, Recipe] = {
-    "": Recipe(),
-    "ml-1m": Recipe(epochs=60, patience=6),
+    "": Recipe(rates=(3e-3, 6e-3), epochs=60, patience=6),
+    "ml-1m": Recipe(rates=(3e-3,), epochs=40, patience=4),
 }
 """Of centralised training, by data folder, "" for others."""
 QUICK_RECIPE = Recipe(rates=(3e-3,), epochs=2, warmup=1, every=1)
@@ -179,9 +177,10 @@ SYSTEMS: dict[str, Entry] = {
     "random": Entry(random, ("random",)),
     "popularity": Entry(popularity, ("popularity",), seeded=False),
     "item_knn": Entry(item_knn, ("item_knn",), seeded=False),
+    "pfedrec": Entry(pfedrec, ("pfedrec",)),
+    "outside_sasrec": Entry(outside_sasrec, ("outside_sasrec",), by_default=False),
     "centralised": Entry(centralised, ("centralised",), ours=True),
     "fedavg": Entry(fedavg, ("fedavg",), ours=True),
     "fedrec": Entry(fedrec, ("backbone", "alignment", "routing"), ours=True),
 }
-"""In the order of the table. A peer is one line, such as
-`"pfedrec": Entry(pfedrec, ("pfedrec",)),`."""
+"""In the order of the table."""

@@ -12,7 +12,7 @@ from fedrec.errors import ConfigError
 from study import RANKS, Task
 from tests.benchmarks.conftest import task
 
-NAMES = "random popularity item_knn centralised fedavg backbone alignment routing".split()
+NAMES = "random popularity item_knn pfedrec centralised fedavg backbone alignment routing".split()
 
 
 def test_the_tables_have_every_model_every_pair_and_the_price(
