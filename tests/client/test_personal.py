@@ -200,7 +200,7 @@ def test_nothing_is_kept_unless_asked_for(federate: Federate, small_config: Conf
 def test_the_state_holds_now_and_the_best_of_those_who_trained(
     federate: Federate, small_config: Configure
 ) -> None:
-    config = small_config(KEEPS, federation={"users_per_round": 3})
+    config = small_config(KEEPS, federation={"users_per_round": 6})
     _, grid = run(federate, config)
     for context in grid.contexts.values():
         names = {name for name in context.state if name.startswith("personal")}
