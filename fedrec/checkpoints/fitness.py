@@ -8,6 +8,7 @@ import numpy as np
 
 from fedrec.checkpoints.store import Checkpoint
 from fedrec.checkpoints.tensors import Arrays, by_group, group_fingerprints
+from fedrec.config import Config, to_flat
 from fedrec.errors import CheckpointError
 from fedrec.stages import STAGES, Stage, stage_groups
 
@@ -37,9 +38,9 @@ def check_parent(
             f"{where}: it was trained for catalogue {parent.manifest.catalogue[:12]}, "
             f"the nodes have {catalogue[:12]}"
         )
+    before = {**to_flat(Config()), **parent.manifest.config}  # made before a setting: its default
     for key, value in model_config.items():
-        if parent.manifest.config.get(key) != value:
-            theirs = parent.manifest.config.get(key)
+        if (theirs := before.get(key)) != value:
             raise CheckpointError(f"{where}: {key} was {theirs!r}, now {value!r}")
     _check_groups(where, parent.arrays, initial)
     _check_trained(where, parent, stage, initial)

@@ -71,8 +71,15 @@ def test_another_setting_of_the_model(save, check, trained, toy_config) -> None:
 def test_a_checkpoint_that_does_not_know_a_setting(save, check, trained, toy_config) -> None:
     config = {key: v for key, v in to_flat(toy_config()).items() if key != "model.router_rank"}
     saved = save("backbone", trained("backbone"), config=config)
-    with pytest.raises(CheckpointError, match=r"model\.router_rank was None, now 2"):
-        check(saved, "alignment")
+    with pytest.raises(CheckpointError, match=r"model\.router_rank was 8, now 2"):
+        check(saved, "alignment")  # it was made when there was only what is the default now
+
+
+def test_a_checkpoint_made_before_a_setting_has_its_default(
+    save, check, trained, toy_config
+) -> None:
+    config = {key: v for key, v in to_flat(toy_config()).items() if key != "model.attention"}
+    check(save("backbone", trained("backbone"), config=config), "alignment")
 
 
 def test_settings_that_do_not_shape_the_model_may_differ(save, check, trained, toy_config) -> None:
