@@ -169,6 +169,7 @@ def test_a_description_holds_counts_widths_and_a_fingerprint(
         wire.TRAINABLE: 7,
         wire.ITEMS: 24,
         wire.CATALOGUE: PreparedData.load(config.run.data).catalogue_fingerprint,
+        wire.COLD_TARGETS: False,
         wire.FEATURE_DIM + "visual": 6,
         wire.FEATURE_DIM + "semantic": 5,
     }
