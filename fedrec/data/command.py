@@ -120,7 +120,9 @@ def prepare_command(
         given = _given_options()
         check_options(name, given)
     if name in DERIVATIONS:
-        _derive(name, given)
+        options = {"source": source, "out": out, "force": force, "share": share, "seed": seed}
+        options |= {"items": items, "item_column": item_column, "features": features}
+        _derive(name, {option: options[option] for option in given})
         return
     columns = Columns(
         user=user_column,
@@ -158,15 +160,11 @@ def _derive(name: str, given: Mapping[str, Any]) -> None:
         typer.echo(summary(PreparedData.load(folder)))
 
 
-def _given_options() -> dict[str, Any]:
-    """The options that stand on the command line, by name."""
+def _given_options() -> list[str]:
+    """The names of the options that stand on the command line."""
     context = click.get_current_context()
-    default = ParameterSource.DEFAULT
-    return {
-        name: value
-        for name, value in context.params.items()
-        if context.get_parameter_source(name) is not default
-    }
+    named = (name for name in context.params if name != "name")
+    return [n for n in named if context.get_parameter_source(n) is not ParameterSource.DEFAULT]
 
 
 def summary(data: PreparedData) -> str:

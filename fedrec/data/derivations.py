@@ -15,7 +15,7 @@ _OPTIONS = {
     COLD: ("share", "seed"),
     ADD_ITEMS: ("items", "item_column", "features"),
 }
-_EVERYWHERE = ("name", "source", "out", "force")
+_EVERYWHERE = ("source", "out", "force")
 _NEEDED = {COLD: ("source", "out"), ADD_ITEMS: ("source", "out", "items")}
 
 
@@ -29,9 +29,8 @@ def derive_folder(name: str, options: Mapping[str, Any]) -> tuple[Path, bool]:
         if option not in options:
             raise ConfigError(f"prepare {name} needs {_flag(option)}")
     check_options(name, options)
-    source, out = Path(options["source"]), Path(options["out"])
-    rest = {key: value for key, value in options.items() if key not in ("name", "source", "out")}
-    return out, DERIVATIONS[name](source, out, **rest)
+    out: Path = options["out"]
+    return out, DERIVATIONS[name](**options)
 
 
 def check_options(name: str, options: Collection[str]) -> None:
