@@ -121,7 +121,7 @@ def _info(reply: Message) -> NodeInfo:
         num_items=cast(int, record[wire.ITEMS]),
         catalogue=cast(str, record[wire.CATALOGUE]),
         feature_dims=tuple(sorted(dims.items())),
-        cold_targets=cast(bool, record[wire.COLD_TARGETS]),
+        cold_targets=bool(record.get(wire.COLD_TARGETS, False)),
     )
 
 
