@@ -130,8 +130,8 @@ def _check_alike(infos: Sequence[NodeInfo]) -> None:
     for info in infos[1:]:
         if info.cold_targets != first.cold_targets:
             raise FedrecError(
-                f"nodes of partitions {first.partition} and {info.partition} do not test alike: one "
-                "asks for items that nobody trains, the other for trained ones"
+                f"nodes of partitions {first.partition} and {info.partition} do not test alike: "
+                "one asks for items that nobody trains, the other for trained ones"
             )
         if (info.catalogue, info.num_items, info.feature_dims) != (
             first.catalogue,

@@ -64,7 +64,7 @@ def hold_out_cold(
     first, the target last. A user without one keeps what is not cold: three or more of these
     are split as before, fewer are all for training.
     """
-    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    users = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
     is_cold = cold[items]
     target = _targets(offsets, users, is_cold)  # [users], a place among all interactions, or -1
     asked = target >= 0
@@ -96,9 +96,7 @@ def _last_warm(
     return _last(users, warm, num_users), np.bincount(users[warm], minlength=num_users)
 
 
-def _last(
-    users: NDArray[np.int64], wanted: NDArray[np.bool_], num_users: int
-) -> NDArray[np.int64]:
+def _last(users: NDArray[np.int64], wanted: NDArray[np.bool_], num_users: int) -> NDArray[np.int64]:
     """The last place of every user that is wanted, -1 where there is none: int64 [users]."""
     last = np.full(num_users, -1, dtype=np.int64)
     found = np.flatnonzero(wanted)

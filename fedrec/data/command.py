@@ -120,7 +120,8 @@ def prepare_command(
         given = _given_options()
         check_options(name, given)
     if name in DERIVATIONS:
-        options = {"source": source, "out": out, "force": force, "share": share, "seed": seed}
+        options: dict[str, Any] = {"source": source, "out": out, "force": force}
+        options |= {"share": share, "seed": seed}
         options |= {"items": items, "item_column": item_column, "features": features}
         _derive(name, {option: options[option] for option in given})
         return

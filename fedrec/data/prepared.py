@@ -92,7 +92,7 @@ class PreparedData:
         digest = hashlib.sha256(json.dumps(self.item_keys()[1:rows]).encode())
         for name, table in self.features.items():
             digest.update(f"{name} {table.dim}\n".encode())
-            digest.update(np.ascontiguousarray(table.values[:rows]))
+            digest.update(np.ascontiguousarray(table.values[:rows]).data)
             digest.update(table.present[:rows].tobytes())
         return digest.hexdigest()
 

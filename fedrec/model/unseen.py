@@ -84,10 +84,11 @@ def _side_by_side(modalities: Mapping[str, Modality], rows: int) -> tuple[Tensor
 
 def _over(model: FedDMMR, table: Tensor) -> FedDMMR:
     """The same model over another table; nothing else is copied."""
+    rows, dim = table.shape
     other = copy.copy(model)
     other._modules = {
         **model._modules,
-        "item_embedding": nn.Embedding.from_pretrained(table, padding_idx=0),
+        "item_embedding": nn.Embedding(rows, dim, padding_idx=0, _weight=table),
     }
     other.num_items = len(table) - 1
     return other

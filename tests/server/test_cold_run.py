@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ from fedrec.config import Config
 from fedrec.data import PreparedData
 from fedrec.data.added import add_items
 from fedrec.data.cold_folder import prepare_cold
-from fedrec.errors import CheckpointError, DataError, FedrecError
+from fedrec.errors import CheckpointError, ConfigError, DataError, FedrecError
 from fedrec.evaluation.checkpoint import rank_checkpoint
+from fedrec.evaluation.command import evaluate_command
 from fedrec.evaluation.metrics import metrics_from_sums, rank_sums
 from fedrec.evaluation.rank_file import metrics_from_rank_file, write_rank_file
-from fedrec.recommendation.best import recommend, user_of
+from fedrec.recommendation.best import recommend
 from fedrec.recommendation.command import find_checkpoint, recommend_command
 from fedrec.stages import STAGES
 from server.federation import gather_federation
@@ -71,6 +73,14 @@ def test_a_run_reports_the_cold_protocol(
     floors = measure_floors(config, runner.folder)["baselines"]
     assert all(set(one["test"]) == {"full", "sampled100", "cold"} for one in floors.values())
     assert all("cold" not in one["validation"] for one in floors.values())
+    evaluate = typer.Typer()
+    evaluate.command()(evaluate_command)
+    run = str(runner.folder.path)
+    shown = CliRunner().invoke(evaluate, [run, "--split", "test"]).output
+    assert all(shown.count(f" {protocol} ") == 3 for protocol in ("full", "sampled100", "cold"))
+    error = CliRunner().invoke(evaluate, [run, "--split", "validation", "--protocol", "cold"])
+    assert isinstance(error.exception, ConfigError)
+    assert "only test targets can be items that nobody trains on" in str(error.exception)
     # nobody counted a cold item, so all tie, which counts against popularity
     users = len(data.test_position[data.test_position >= 0])
     assert floors["popularity"]["test"]["cold"]["users"] == users
@@ -84,8 +94,6 @@ def test_nodes_that_do_not_test_alike(
     folder = json.loads((cold_shop / "split.json").read_text())
     del folder["test_targets"]
     other = cold_shop.parent / "other"
-    import shutil
-
     shutil.copytree(cold_shop, other)
     (other / "split.json").write_text(json.dumps(folder))
     grid.contexts[999].node_config["data"] = str(other)
@@ -96,8 +104,12 @@ def test_nodes_that_do_not_test_alike(
 @pytest.fixture
 def popular(shop: Path, small_config: Callable[..., Config], trained: Any) -> StageRunner:
     """A run that has learnt something."""
-    rates = {f"stages.{stage}.rounds": rounds for stage, rounds in zip(STAGES, (40, 5, 5), strict=True)}
-    runner: StageRunner = trained(small_config(rates, evaluation={"every": 5}), 1)
+    rounds = {
+        "stages.backbone.rounds": 40,
+        "stages.alignment.rounds": 5,
+        "stages.routing.rounds": 5,
+    }
+    runner: StageRunner = trained(small_config(rounds, evaluation={"every": 5}), 1)
     return runner
 
 
@@ -109,7 +121,9 @@ def test_a_new_item_is_recommended_without_retraining(
     assert checkpoint.manifest.stage == "routing"
     loved = recommend(checkpoint, data, 3, count=1)[0]
     seen = set(data.history(3).tolist())
-    assert loved.item not in seen and not loved.new and loved.title == data.item_titles()[loved.item]
+    assert (
+        loved.item not in seen and not loved.new and loved.title == data.item_titles()[loved.item]
+    )
     # one like the item that this user is recommended first, and one that nothing is known of
     (tmp_path / "new.csv").write_text("item,title\ntwin,The twin\nblank,Unknown\n")
     features = tmp_path / "features"
@@ -130,7 +144,7 @@ def test_a_new_item_is_recommended_without_retraining(
     assert others == [one.key for one in recommend(checkpoint, data, 3, count=100)]
 
 
-def test_the_command(popular: StageRunner, shop: Path, tmp_path: Path) -> None:
+def test_the_command(popular: StageRunner, shop: Path, cold_shop: Path, tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(recommend_command)
     run = str(popular.folder.path)
@@ -147,16 +161,14 @@ def test_the_command(popular: StageRunner, shop: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0 and "There are no more than 0." in result.output
     error = ask("--user", "user0033").exception
     assert isinstance(error, DataError)
-    assert str(error).endswith("no user 'user0033'; the nearest of its 14 are user003, user004, user005")
+    assert str(error).endswith(
+        "no user 'user0033'; the nearest of its 14 are user003, user004, user005"
+    )
     error = ask("--user", "user003", "--stage", "last").exception
     assert isinstance(error, CheckpointError)
     assert str(error).endswith("no checkpoint of 'last'; it has backbone, alignment, routing")
+    error = ask("--user", "user003", "--data", str(cold_shop)).exception
+    assert isinstance(error, CheckpointError)
+    assert "was trained for 24 items" in str(error) and "has 20 to train on and 4 new" in str(error)
     with pytest.raises(CheckpointError, match="is it a run"):
         find_checkpoint(tmp_path, None)
-
-
-def test_a_user_without_any_trained_item(popular: StageRunner, cold_shop: Path) -> None:
-    checkpoint = load_checkpoint(find_checkpoint(popular.folder.path, "routing"))
-    with pytest.raises(CheckpointError, match="was trained for 24 items, .* has 20 to train on and 4"):
-        recommend(checkpoint, PreparedData.load(cold_shop), 3, count=1)
-    assert user_of(PreparedData.load(cold_shop), "user003") == 3

@@ -83,7 +83,7 @@ def test_errors(shop, write, feature_arrays, tmp_path) -> None:
         add_items(shop, tmp_path / "o", write("new.csv", "item\nnut\n"), item_column="sku")
     new = write("new.csv", "item\nnut\n")
     feature_arrays(tmp_path / "wide", "text", {"nut": [1, 0]})
-    with pytest.raises(DataError, match="text features have 2 dimensions, those of .* have 3"):
+    with pytest.raises(DataError, match=r"text features have 2 dimensions, those of .* have 3"):
         add_items(shop, tmp_path / "o", new, features=tmp_path / "wide")
     feature_arrays(tmp_path / "other", "image", {"nut": [1, 0]})
     with pytest.raises(DataError, match=r"have image features, .*shop has text"):

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from shutil import copytree
 
 import numpy as np
 import pytest
 
-from fedrec.data import PreparedData
+from fedrec.data import PreparedData, write_features
 from fedrec.data.cold_folder import prepare_cold
 from fedrec.data.features import map_tensors
 from fedrec.data.folder import record_files
@@ -73,10 +74,6 @@ def test_the_same_source_and_settings_give_the_same_bytes(cold, toy_data, tmp_pa
 
 
 def test_further_tensors_of_a_feature_file_move_along(toy_data, tmp_path) -> None:
-    from shutil import copytree
-
-    from fedrec.data import write_features
-
     source = copytree(toy_data.path, tmp_path / "source")
     numbers = np.arange(41, dtype=np.int64)
     write_features(source, "text", np.eye(41), numbers > 0, {"encoder": "e"}, {"number": numbers})
@@ -88,8 +85,6 @@ def test_further_tensors_of_a_feature_file_move_along(toy_data, tmp_path) -> Non
 
 
 def test_an_older_reader_finds_the_same_split(cold, tmp_path, older) -> None:
-    from shutil import copytree
-
     folder = older(copytree(cold.path, tmp_path / "older"))
     read = PreparedData.load(folder)
     for name in ("items", "offsets", "train_end", "validation_position", "test_position"):
@@ -113,8 +108,6 @@ def test_errors(cold, toy_data, tmp_path) -> None:
 
 
 def test_a_manifest_that_lies_about_warm_items(cold, tmp_path) -> None:
-    from shutil import copytree
-
     folder = copytree(cold.path, tmp_path / "lying")
     record_files(folder, [])
     for found in (0, 41, "32"):

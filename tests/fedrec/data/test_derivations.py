@@ -43,7 +43,7 @@ def test_add_items(run, toy_data, tmp_path) -> None:
         (["cold", "--source", "s"], "prepare cold needs --out"),
         (["add-items", "--source", "s", "--out", "o"], "prepare add-items needs --items"),
         (["cold", "--source", "s", "--out", "o", "--split", "given"], "does not know --split"),
-        (["add-items", "--source", "s", "--out", "o", "--items", "i", "--seed", "1"], "not know --s"),
+        (["add-items", "--source", "s", "--out", "o", "--items", "i", "--seed", "1"], "know --s"),
         (["ml-100k", "--share", "0.1"], "--share belongs to prepare cold, not to ml-100k"),
         (["cold", "--source", "nowhere", "--out", "o"], "nowhere: no such folder"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -38,8 +39,6 @@ def cold(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 
 def exchanged(data: PreparedData, folder: Path) -> PreparedData:
     """The same folder, its cold interactions permuted among users."""
-    from shutil import copytree
-
     copied = PreparedData.load(copytree(data.path, folder))
     histories = open_histories(copied.path, copied.manifest, {})
     items = np.array(histories.items)
