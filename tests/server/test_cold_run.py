@@ -76,7 +76,7 @@ def test_a_run_reports_the_cold_protocol(
     evaluate = typer.Typer()
     evaluate.command()(evaluate_command)
     run = str(runner.folder.path)
-    shown = CliRunner().invoke(evaluate, [run, "--split", "test"]).output
+    shown = CliRunner().invoke(evaluate, [run, "--split", "test"], env={"COLUMNS": "160"}).output
     assert all(shown.count(f" {protocol} ") == 3 for protocol in ("full", "sampled100", "cold"))
     error = CliRunner().invoke(evaluate, [run, "--split", "validation", "--protocol", "cold"])
     assert isinstance(error.exception, ConfigError)
