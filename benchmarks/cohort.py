@@ -120,7 +120,7 @@ def measure(data: PreparedData, cell: Cell, asked: argparse.Namespace) -> dict[s
 
 def disagreement(work: Workload, loop: PlainLoop, members: list[int]) -> float:
     """How far engine and loop are apart, by the length of the update; raises beyond rounding."""
-    found = work.node.train(work.model, work.task, 1, members).dense(work.node.data.num_items)
+    found = work.node.train(work.model, work.task, 1, members).dense(work.node.data.warm_items)
     expected = loop(1, members)
     apart = length({name: found[name] - value for name, value in expected.items()})
     share = apart / length(expected)

@@ -58,7 +58,7 @@ def build(config: Config, node: Node) -> FedDMMR:
     widths = {name: int(held.values.shape[1]) for name, held in node.modalities.items()}
     return build_model(
         config.model,
-        num_items=node.data.num_items,
+        num_items=node.data.warm_items,
         feature_dims=widths,
         seed=config.run.seed,
     )

@@ -33,7 +33,8 @@ def describe(message: Message, context: Context) -> Message:
     answer = ConfigRecord(
         {
             wire.TRAINABLE: len(node.trainable),
-            wire.ITEMS: node.data.num_items,
+            wire.ITEMS: node.data.warm_items,
+            wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
             wire.PARTITION: int(cast(int, context.node_config.get("partition-id", 0))),
         }

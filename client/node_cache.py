@@ -92,7 +92,7 @@ def _build(folder: str, settings: Settings) -> FedDMMR:
     }
     return build_model(
         config.model,
-        num_items=_data(folder).num_items,
+        num_items=_data(folder).warm_items,
         feature_dims=widths,
         seed=config.run.seed,
     )

@@ -39,7 +39,7 @@ def update_record(update: CohortUpdate, node: Node, context: Context, stage: str
 def _numbers(update: CohortUpdate, node: Node, context: Context, stage: str) -> ArrayRecord:
     federation = node.config.federation
     by_rows = federation.sparse_rows and TABLE in update.update_sum
-    sums = update.update_sum if by_rows else update.dense(node.data.num_items)
+    sums = update.update_sum if by_rows else update.dense(node.data.warm_items)
     arrays = {name: total.cpu().numpy() for name, total in sums.items()}
     if federation.transport == "float32" and not federation.sparse_rows:
         return _record(arrays)

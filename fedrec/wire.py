@@ -46,5 +46,8 @@ FROZEN_FINGERPRINT = "frozen-fingerprint"
 WEIGHT, LOSS, USERS, SECONDS = "num-examples", "loss-sum", "users", "seconds"
 
 TRAINABLE, ITEMS, CATALOGUE, PARTITION = "trainable", "items", "catalogue", "partition"
+COLD_TARGETS = "cold-targets"
+"""Whether test targets are items that nobody trains: the answer to a test has one protocol more."""
+
 FEATURE_DIM = "feature-dim/"
 """Prefix of the widths of the features a node has, by expert name."""

@@ -21,8 +21,9 @@ _POLL_S = 0.5
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What a node says of itself. trainable: users that can train. catalogue: fingerprint of its
-    items and features."""
+    """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
+    items are trained, and the fingerprint of them and their features. cold_targets: whether its
+    test targets are other items."""
 
     node_id: int
     partition: int
@@ -30,6 +31,7 @@ class NodeInfo:
     num_items: int
     catalogue: str
     feature_dims: tuple[tuple[str, int], ...]
+    cold_targets: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Federation:
     def population(self) -> int:
         """Users that can train, over all nodes."""
         return sum(node.trainable for node in self.nodes)
+
+    @property
+    def cold_targets(self) -> bool:
+        """Whether test targets are items that nobody trains; all nodes are alike in it."""
+        return self.nodes[0].cold_targets
 
     def cohort(
         self, seed: int, purpose: str, round_number: int, size: int
@@ -114,12 +121,18 @@ def _info(reply: Message) -> NodeInfo:
         num_items=cast(int, record[wire.ITEMS]),
         catalogue=cast(str, record[wire.CATALOGUE]),
         feature_dims=tuple(sorted(dims.items())),
+        cold_targets=bool(record.get(wire.COLD_TARGETS, False)),
     )
 
 
 def _check_alike(infos: Sequence[NodeInfo]) -> None:
     first = infos[0]
     for info in infos[1:]:
+        if info.cold_targets != first.cold_targets:
+            raise FedrecError(
+                f"nodes of partitions {first.partition} and {info.partition} do not test alike: "
+                "one asks for items that nobody trains, the other for trained ones"
+            )
         if (info.catalogue, info.num_items, info.feature_dims) != (
             first.catalogue,
             first.num_items,

@@ -6,7 +6,7 @@ A node may be broken or hostile; the run must outlive it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,13 +97,15 @@ def read_update(
     )
 
 
-def read_rank_sums(reply: Message, split: str) -> dict[str, float]:
+def read_rank_sums(
+    reply: Message, split: str, protocols: Collection[str] = tuple(PROTOCOLS)
+) -> dict[str, float]:
     """A node's answer to an evaluation, see `fedrec.evaluation.metrics.rank_sums`.
 
-    Raises Refused where it must not be added to those of others.
+    protocols: those it must have. Raises Refused where it must not be added to those of others.
     """
     content = _content(reply, {METRICS: MetricRecord})
-    prefixes = [f"{split}/{protocol}" for protocol in PROTOCOLS]
+    prefixes = [f"{split}/{protocol}" for protocol in protocols]
     count_of = {f"{p}/{metric}/sum": f"{p}/users" for p in prefixes for metric in RANK_METRICS}
     numbers = _numbers(content.metric_records[METRICS], {*count_of, *count_of.values()})
     for key, count in count_of.items():

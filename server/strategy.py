@@ -19,6 +19,7 @@ from fedrec.checkpoints import Arrays, fingerprint
 from fedrec.config import Config
 from fedrec.errors import FedrecError
 from fedrec.evaluation.metrics import add_sums, metrics_from_sums
+from fedrec.evaluation.ranks import protocols_of
 from fedrec.model.feddmmr import group_of
 from fedrec.stages import Stage
 from fedrec.training.personal import personal_parts
@@ -248,10 +249,10 @@ class StageStrategy(FedAvg):
     def evaluation_metrics(self, replies: Iterable[Message], split: str) -> Metrics | None:
         """Means over all users of all nodes; None where no node answered."""
         nodes = [node.node_id for node in self.federation.nodes]
-        parts = []
+        protocols, parts = protocols_of(self.federation, split), []
         for reply in self._received(replies, nodes):
             try:
-                parts.append(read_rank_sums(reply, split))
+                parts.append(read_rank_sums(reply, split, protocols))
             except Refused as reason:
                 self._refuse(reply.metadata.src_node_id, reason)
         if len(parts) < len(nodes):

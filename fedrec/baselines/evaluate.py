@@ -13,7 +13,7 @@ from fedrec.baselines.item_knn import fit_item_knn
 from fedrec.baselines.popularity import fit_popularity
 from fedrec.baselines.random_order import fit_random
 from fedrec.evaluation.metrics import metrics_from_sums, rank_sums
-from fedrec.evaluation.ranks import PROTOCOLS, rank_in_blocks
+from fedrec.evaluation.ranks import rank_in_blocks
 from fedrec.evaluation.targets import SPLITS, Histories
 
 BASELINES: dict[str, Callable[..., Baseline]] = {
@@ -30,7 +30,7 @@ def evaluate_baselines(
     *,
     seed: int,
     users: Mapping[str, NDArray[np.int64]] | None = None,
-    protocols: Sequence[str] = tuple(PROTOCOLS),
+    protocols: Sequence[str] | None = None,
     segments: NDArray[np.int8] | None = None,
     block: int | None = None,
 ) -> dict[str, dict[str, Any]]:

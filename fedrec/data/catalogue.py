@@ -53,15 +53,15 @@ def compose_text(
     return " ".join(part if part[-1] in ".!?" else f"{part}." for part in sentences)
 
 
-def items_table(keys: list[str], catalogue: Catalogue) -> Any:
-    """The content of items.parquet: one row an item of `keys`, numbered from 1.
+def items_table(keys: list[str], catalogue: Catalogue, *, first: int = 1) -> Any:
+    """The content of items.parquet: one row an item of `keys`, numbered from `first`.
 
     An item that the catalogue does not have gets empty texts and no picture.
     """
     rows = [catalogue.get(key) or Item(key=key) for key in keys]
     further = sorted({name for row in rows for name in row.further} - {"item", "key", *COLUMNS})
     columns = {
-        "item": pa.array(range(1, len(keys) + 1), pa.int32()),
+        "item": pa.array(range(first, first + len(keys)), pa.int32()),
         "key": pa.array(keys, pa.string()),
         "title": pa.array([row.title for row in rows], pa.string()),
         "text": pa.array([row.text for row in rows], pa.string()),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
+from click.core import ParameterSource
 
+from fedrec.data.derivations import DERIVATIONS, check_options, derive_folder
 from fedrec.data.ordering import REPEATS
 from fedrec.data.preparation import prepare
 from fedrec.data.prepared import PreparedData
@@ -21,6 +24,7 @@ from fedrec.errors import FedrecError
 _FILES = "Which files"
 _CHOICES = "What to keep and hold out"
 _NAMES = "Columns (csv, parquet, recbole, mmrec)"
+_DERIVED = "Cold items (cold)"
 
 
 def prepare_command(
@@ -96,12 +100,31 @@ def prepare_command(
             rich_help_panel=_NAMES,
         ),
     ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option(help="Of the items, that are cold; else 0.1.", rich_help_panel=_DERIVED),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of the draw of cold items; else 0.", rich_help_panel=_DERIVED),
+    ] = None,
 ) -> None:
     """Make a prepared data folder from a publisher's files, a local copy or the built-in set.
 
     NAME is ml-latest-small (built in), ml-100k, ml-1m, ml-20m, ml-25m, ml-32m, or the format of
     --source: recbole, mmrec, csv, parquet. Without --source, what is not built in is downloaded.
+    With a prepared folder as --source it may be cold (some items never appear in training, and the
+    test asks for them) or add-items (those of --items, which a trained model can recommend).
     """
+    with _errors_in_words():
+        given = _given_options()
+        check_options(name, given)
+    if name in DERIVATIONS:
+        options: dict[str, Any] = {"source": source, "out": out, "force": force}
+        options |= {"share": share, "seed": seed}
+        options |= {"items": items, "item_column": item_column, "features": features}
+        _derive(name, {option: options[option] for option in given})
+        return
     columns = Columns(
         user=user_column,
         item=item_column,
@@ -130,11 +153,27 @@ def prepare_command(
         typer.echo(summary(PreparedData.load(folder)))
 
 
+def _derive(name: str, given: Mapping[str, Any]) -> None:
+    with _errors_in_words(), _stopped_by_exception():
+        folder, written = derive_folder(name, given)
+        if not written:
+            typer.echo(f"{folder} was made from the same folder with the same settings")
+        typer.echo(summary(PreparedData.load(folder)))
+
+
+def _given_options() -> list[str]:
+    """The names of the options that stand on the command line."""
+    context = click.get_current_context()
+    named = (name for name in context.params if name != "name")
+    return [n for n in named if context.get_parameter_source(n) is not ParameterSource.DEFAULT]
+
+
 def summary(data: PreparedData) -> str:
     """A few lines for people: counts, held-out users, coverage of each modality, where it is."""
     rows = [
         ("users", f"{data.num_users:,}"),
         ("items", f"{data.num_items:,}"),
+        *(() if not (new := data.num_items - data.warm_items) else (("of these new", f"{new:,}"),)),
         ("interactions", f"{len(data.items):,}"),
         ("validation users", f"{int((data.validation_position >= 0).sum()):,}"),
         ("test users", f"{int((data.test_position >= 0).sum()):,}"),

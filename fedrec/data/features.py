@@ -124,25 +124,37 @@ def write_features(
     [items + 1, ...] each.
     Raises DataError for shapes that do not fit and for numbers that are not finite.
     """
-    extra = extra or {}
     if values.ndim != 2 or present.shape != values.shape[:1] or not len(values):
         raise DataError(
             f"{name}: features {list(values.shape)} with present {list(present.shape)}, "
             "expected [items + 1, dim] with [items + 1]"
         )
+    rows, shown = normalised(name, values, present)
+    write_rows(folder, name, rows, shown, manifest, extra)
+
+
+def write_rows(
+    folder: Path,
+    name: str,
+    rows: NDArray[np.float16],
+    present: NDArray[np.bool_],
+    manifest: Mapping[str, Any],
+    extra: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
+    """The same for rows that are as they shall stand: of length 1, or 0 where not present."""
+    extra = extra or {}
     for tensor, content in extra.items():
         if tensor in ("features", "present") or content.shape[:1] != present.shape:
             raise DataError(
                 f"{name}: further tensor {tensor!r} {list(content.shape)}, expected another name "
                 f"than features and present, and [{len(present)}, ...]"
             )
-    rows, shown = normalised(name, values, present)
     (folder / FEATURES).mkdir(exist_ok=True)
     path = folder / FEATURES / f"{name}.safetensors"
-    saved = save({**extra, "features": rows, "present": shown.astype(np.uint8)})
+    saved = save({**extra, "features": rows, "present": present.astype(np.uint8)})
     write_atomically(path, lambda stream: stream.write(saved))
     items = len(rows) - 1
-    found = int(shown.sum())
+    found = int(present.sum())
     complete = {
         "modality": name,
         "encoder": None,

@@ -35,7 +35,7 @@ class Histories:
     held_out: HeldOut
 
 
-def offsets_of(users: NDArray[np.int32], num_users: int) -> NDArray[np.int64]:
+def offsets_of(users: NDArray[np.integer[Any]], num_users: int) -> NDArray[np.int64]:
     """Where each user's interactions begin: int64 [users + 1]. users: [interactions], sorted."""
     lengths = np.bincount(users, minlength=num_users)
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)

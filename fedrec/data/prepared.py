@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedrec.data.features import FeatureTables, modalities, read_feature_manifest
+from fedrec.data.features import FeatureTables
 from fedrec.data.folder import (
-    FEATURES,
     HISTORIES,
     INTERACTIONS,
     ITEMS,
+    MANIFEST,
     SPLIT,
     USERS,
     read_column,
@@ -32,6 +33,8 @@ class PreparedData:
 
     offsets: int64 [users + 1] and items: int32 [interactions]: the history of user u is
     items[offsets[u] : offsets[u + 1]], oldest first. Items are 1..num_items; 0 is padding.
+    warm_items: items 1..warm_items may occur in training; those after them are new, nobody trains
+    on them. cold_targets: whether all test targets are new items.
     train_end: int64 [users], how many leading interactions are for training.
     validation_position, test_position: int64 [users], the index of the held-out target within the
     user's own history, -1 where the user has none. These arrays are read only and memory mapped
@@ -45,6 +48,8 @@ class PreparedData:
         self.name: str = manifest["name"]
         self.num_users: int = manifest["counts"]["users"]
         self.num_items: int = manifest["counts"]["items"]
+        self.warm_items = _warm_items(path, manifest)
+        self.cold_targets: bool = split.get("test_targets") == "cold"
         histories = open_histories(path, manifest, split)
         self.offsets, self.items = histories.offsets, histories.items
         self.train_end = histories.held_out.train_end
@@ -78,14 +83,17 @@ class PreparedData:
 
     @cached_property
     def catalogue_fingerprint(self) -> str:
-        """sha256 over the checksums of the items and of every modality's features.
+        """sha256 over the keys of the items 1..warm_items and their features of every modality.
 
-        The same on all nodes with the same catalogue, whatever interactions they hold.
+        The same on all nodes with the same catalogue, whatever interactions they hold, and in a
+        folder that has new items after these.
         """
-        digest = hashlib.sha256(f"{ITEMS} {self.manifest['files'].get(ITEMS)}\n".encode())
-        for name in modalities(self.path):
-            checksum = read_feature_manifest(self.path, name)["sha256"]
-            digest.update(f"{FEATURES}/{name} {checksum}\n".encode())
+        rows = self.warm_items + 1
+        digest = hashlib.sha256(json.dumps(self.item_keys()[1:rows]).encode())
+        for name, table in self.features.items():
+            digest.update(f"{name} {table.dim}\n".encode())
+            digest.update(np.ascontiguousarray(table.values[:rows]).data)
+            digest.update(table.present[:rows].tobytes())
         return digest.hexdigest()
 
     def history(self, user: int) -> NDArray[np.int32]:
@@ -116,3 +124,11 @@ class PreparedData:
 
     def _texts(self, name: str, column: str) -> list[str]:
         return ["", *(text or "" for text in read_column(self.path / name, column).to_pylist())]
+
+
+def _warm_items(path: Path, manifest: dict[str, Any]) -> int:
+    items = manifest["counts"]["items"]
+    warm = manifest.get("warm_items", items)
+    if not isinstance(warm, int) or not 1 <= warm <= items:
+        raise DataError(f"{path / MANIFEST}: warm_items is {warm!r}, expected 1 to {items}")
+    return warm

@@ -23,7 +23,9 @@ def evaluate_command(
     data: Annotated[
         Path | None, typer.Option(help="Prepared data folder; else the one trained on.")
     ] = None,
-    protocol: Annotated[str, typer.Option(help="Protocols, comma-separated.")] = "full,sampled100",
+    protocol: Annotated[
+        str, typer.Option(help="full, sampled100, cold, comma-separated; all: those there are.")
+    ] = "all",
     split: Annotated[str, typer.Option(help="Splits, comma-separated.")] = "validation,test",
     ranks: Annotated[
         Path | None, typer.Option(help="Write every user's rank to this .parquet file.")
@@ -33,17 +35,23 @@ def evaluate_command(
     from rich.console import Console
 
     from fedrec.checkpoints import load_checkpoint
-    from fedrec.evaluation.ranks import PROTOCOLS
+    from fedrec.evaluation.ranks import RANKINGS
     from fedrec.evaluation.targets import SPLITS
 
-    protocols = _choices("--protocol", protocol, tuple(PROTOCOLS))
+    wanted = protocol if protocol != "all" else ",".join(RANKINGS)
+    protocols = _choices("--protocol", wanted, tuple(RANKINGS))
     splits = _choices("--split", split, SPLITS)
     checkpoints = [load_checkpoint(found) for found in find_checkpoints(path)]
     measured = {
         checkpoint.manifest.stage: _rank(checkpoint, data, splits, protocols)
         for checkpoint in checkpoints
     }
-    Console().print(_table(measured, protocols))
+    if not any(measured.values()):
+        raise ConfigError(
+            f"--protocol {protocol}, --split {split}: only test targets can be items that nobody "
+            "trains on, in a folder of `fedrec prepare cold`"
+        )
+    Console().print(_table(measured))
     if ranks is not None:
         _write(ranks, measured, checkpoints)
         typer.echo(f"The rank of every user is in {ranks}.")
@@ -80,17 +88,22 @@ def _rank(
 ) -> list[Ranks]:
     from fedrec.data import PreparedData
     from fedrec.evaluation.checkpoint import checkpoint_config, rank_checkpoint
+    from fedrec.evaluation.ranks import protocols_of
     from fedrec.evaluation.segments import item_segments, training_counts
 
     data = PreparedData.load(folder or checkpoint_config(checkpoint).run.data)
     segments = item_segments(training_counts(data))
+    asked = {
+        split: [name for name in protocols if name in protocols_of(data, split)] for split in splits
+    }
     return [
-        rank_checkpoint(checkpoint, data, split, protocols=protocols, segments=segments)
-        for split in splits
+        rank_checkpoint(checkpoint, data, split, protocols=names, segments=segments)
+        for split, names in asked.items()
+        if names
     ]
 
 
-def _table(measured: dict[str, list[Ranks]], protocols: tuple[str, ...]) -> Table:
+def _table(measured: dict[str, list[Ranks]]) -> Table:
     from rich.table import Table
 
     from fedrec.evaluation.metrics import metrics_from_sums, rank_sums
@@ -99,8 +112,8 @@ def _table(measured: dict[str, list[Ranks]], protocols: tuple[str, ...]) -> Tabl
     for stage, parts in measured.items():
         for part in parts:
             metrics = metrics_from_sums(rank_sums(part), part.split)
-            for protocol in protocols:
-                values = [metrics[protocol].get(name) for name in _COLUMNS]
+            for protocol, found in metrics.items():
+                values = [found.get(name) for name in _COLUMNS]
                 shown = ["-" if value is None else f"{value:.4f}" for value in values]
                 table.add_row(stage, part.split, protocol, *shown)
     return table

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.errors import ConfigError, DataError
-from fedrec.evaluation.ranks import PROTOCOLS, Ranks
+from fedrec.evaluation.ranks import RANKINGS, Ranks
 from fedrec.evaluation.segments import SEGMENTS
 
 FloatArray = NDArray[np.float64]
@@ -75,7 +75,7 @@ def metrics_from_sums(sums: Mapping[str, float], split: str) -> dict[str, dict[s
     Keys of other splits and other things are left alone. A segment without users has only
     `head/users` = 0. Raises DataError when there is nothing of `split`, or no user in it.
     """
-    found = [protocol for protocol in PROTOCOLS if f"{split}/{protocol}/users" in sums]
+    found = [protocol for protocol in RANKINGS if f"{split}/{protocol}/users" in sums]
     if not found:
         raise DataError(f"no sums of split {split!r} among the keys {sorted(sums)}")
     metrics: dict[str, dict[str, float]] = {}

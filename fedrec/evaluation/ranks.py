@@ -1,6 +1,6 @@
 """Rank of the target among the candidates, for many users, one block of scores at a time.
 
-Both protocols read the same scores. Ties count against the model: the rank is one plus the number
+All protocols read the same scores. Ties count against the model: the rank is one plus the number
 of other candidates whose score is at least the target's, so equal scores for everything rank last.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -51,15 +52,30 @@ def rank_full(
 
     scores: [batch, items + 1]. Returns rank and number of candidates, int64 [batch] each.
     """
+    return _rank_among(scores, data, targets, 1)
+
+
+def rank_cold(
+    scores: Tensor, data: Histories, targets: Targets, seed: int
+) -> tuple[Tensor, Tensor]:
+    """The same among the new items alone; the target is one of them."""
+    return _rank_among(scores, data, targets, data.warm_items + 1)
+
+
+def _rank_among(
+    scores: Tensor, data: Histories, targets: Targets, first: int
+) -> tuple[Tensor, Tensor]:
+    """Rank among the items from `first` to the last one known that are not in the input."""
     rows, items = input_pairs(data, targets)
     width = data.num_items + 1
     rows, items = np.divmod(np.unique(rows * width + items), width)  # [seen], each pair once
-    others = items != targets.items[rows]
+    others = (items != targets.items[rows]) & (items >= first) & (items <= targets.known)
     rows, items = rows[others], items[others]
     at_least = scores >= scores.gather(1, _column(targets.items, scores.device))
-    at_least[:, 0] = False
+    at_least[:, :first] = False
+    at_least[:, targets.known + 1 :] = False
     at_least[torch.from_numpy(rows), torch.from_numpy(items)] = False
-    candidates = data.num_items - np.bincount(rows, minlength=len(targets.users))
+    candidates = targets.known + 1 - first - np.bincount(rows, minlength=len(targets.users))
     return at_least.sum(1), torch.from_numpy(candidates)  # the target is at least itself
 
 
@@ -70,7 +86,7 @@ def rank_sampled(
 
     scores: [batch, items + 1]. Returns rank and number of candidates, int64 [batch] each.
     """
-    drawn = negative_block(data, targets.users, seed=seed)
+    drawn = negative_block(data, targets.users, seed=seed, known=targets.known)
     negatives = torch.from_numpy(drawn).long().to(scores.device)  # [batch, 100], 0 = none
     present = negatives > 0
     target = _column(targets.items, scores.device)
@@ -79,6 +95,22 @@ def rank_sampled(
 
 
 PROTOCOLS = {"full": rank_full, "sampled100": rank_sampled}
+"""Those that every prepared folder has."""
+COLD = "cold"
+RANKINGS = {**PROTOCOLS, COLD: rank_cold}
+
+
+class Tested(Protocol):
+    """Histories, or a federation of them."""
+
+    @property
+    def cold_targets(self) -> bool: ...
+
+
+def protocols_of(data: Tested, split: str) -> tuple[str, ...]:
+    """The protocols by which targets of a split can be ranked: `cold` where all are new items."""
+    cold = data.cold_targets and split == "test"
+    return (*PROTOCOLS, COLD) if cold else tuple(PROTOCOLS)
 
 
 def rank_in_blocks(
@@ -86,7 +118,7 @@ def rank_in_blocks(
     data: Histories,
     users: NDArray[np.int64] | None,
     split: str,
-    protocols: Sequence[str] = tuple(PROTOCOLS),
+    protocols: Sequence[str] | None = None,
     *,
     seed: int,
     block: int = 256,
@@ -94,12 +126,15 @@ def rank_in_blocks(
 ) -> Ranks:
     """Rank the target of every user that has one in `split`; the others are left out.
 
-    users: int64 [n], None for all. seed: of the negatives. block: users scored at a time, the most
-    that is ever held is [block, items + 1]. segments: int8 [items + 1], see `segments.py`.
+    users: int64 [n], None for all. protocols: None for all that the split has. seed: of the
+    negatives. block: users scored at a time, the most that is ever held is [block, items + 1].
+    segments: int8 [items + 1], see `segments.py`.
     Raises ConfigError for an unknown split, protocol or block; DataError for wrong users or shapes;
     FedrecError when a score is NaN.
     """
-    _check_request(protocols, block)
+    allowed = protocols_of(data, split)
+    protocols = allowed if protocols is None else protocols
+    _check_request(protocols, allowed, block)
     if segments is not None and segments.shape != (data.num_items + 1,):
         raise DataError(f"segments are {segments.shape}, expected ({data.num_items + 1},)")
     targets = targets_of(data, split, users_with_target(data, split, users))
@@ -110,12 +145,10 @@ def rank_in_blocks(
     order = np.argsort(targets.positions, kind="stable")
     for start in range(0, count, block):
         rows = order[start : start + block]
-        part = Targets(
-            users=targets.users[rows], items=targets.items[rows], positions=targets.positions[rows]
-        )
+        part = targets.take(rows)
         scores = _scores(score_block, part.users, data.num_items, rows)
         for name in protocols:
-            ranked, among = PROTOCOLS[name](scores, data, part, seed)
+            ranked, among = RANKINGS[name](scores, data, part, seed)
             rank[name][rows], candidates[name][rows] = ranked.cpu(), among.cpu()
     segment = None if segments is None else segments[targets.items]
     return Ranks(
@@ -150,9 +183,9 @@ def _column(items: NDArray[np.int32], device: torch.device) -> Tensor:
     return torch.from_numpy(items.astype(np.int64)).unsqueeze(1).to(device)  # [batch, 1]
 
 
-def _check_request(protocols: Sequence[str], block: int) -> None:
-    unknown = [name for name in protocols if name not in PROTOCOLS]
+def _check_request(protocols: Sequence[str], allowed: Sequence[str], block: int) -> None:
+    unknown = [name for name in protocols if name not in allowed]
     if unknown or not protocols:
-        raise ConfigError(f"protocols {list(protocols)}; allowed: {', '.join(PROTOCOLS)}")
+        raise ConfigError(f"protocols {list(protocols)}; allowed: {', '.join(allowed)}")
     if block < 1:
         raise ConfigError(f"block is {block}, must be 1 or more users")

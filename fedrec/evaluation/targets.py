@@ -7,7 +7,7 @@ after the target is used to build the question, except that negatives avoid the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -28,6 +28,10 @@ class Histories(Protocol):
     @property
     def num_items(self) -> int: ...
     @property
+    def warm_items(self) -> int: ...
+    @property
+    def cold_targets(self) -> bool: ...
+    @property
     def offsets(self) -> NDArray[np.int64]: ...
     @property
     def items(self) -> NDArray[np.int32]: ...
@@ -43,11 +47,30 @@ class Histories(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
     """Held-out interactions. users: int64 [batch]; items: int32 [batch], never 0; positions: int64
-    [batch], the index of the target within its user's own history."""
+    [batch], the index of the target within its user's own history. known: items 1..known are there
+    when the question is asked, see `known_items`."""
 
     users: NDArray[np.int64]
     items: NDArray[np.int32]
     positions: NDArray[np.int64]
+    known: int
+
+    def take(self, rows: NDArray[np.intp]) -> Targets:
+        """Those at these places, in this order."""
+        return replace(
+            self,
+            users=self.users[rows],
+            items=self.items[rows],
+            positions=self.positions[rows],
+        )
+
+
+def known_items(data: Histories, split: str) -> int:
+    """The last item that is there when the questions of a split are asked.
+
+    New items, which nobody trains on, come after training: only the test knows them.
+    """
+    return data.warm_items if split == "validation" else data.num_items
 
 
 def split_positions(data: Histories, split: str) -> NDArray[np.int64]:
@@ -83,7 +106,8 @@ def targets_of(data: Histories, split: str, users: NDArray[np.int64]) -> Targets
     if (positions < 0).any():
         raise DataError(f"user {users[positions < 0][0]} has no {split} item")
     items = data.items[data.offsets[users] + positions]
-    return Targets(users=users, items=items, positions=positions)
+    known = known_items(data, split)
+    return Targets(users=users, items=items, positions=positions, known=known)
 
 
 def input_items(data: Histories, split: str, user: int) -> NDArray[np.int32]:
@@ -108,14 +132,19 @@ def input_pairs(
     return rows, data.items[first[rows] + within]
 
 
-def draw_negatives(data: Histories, user: int, *, seed: int) -> NDArray[np.int32]:
+def draw_negatives(
+    data: Histories, user: int, *, seed: int, known: int | None = None
+) -> NDArray[np.int32]:
     """Items that `user` never interacted with, uniform and without duplicates: int32 [100].
 
     They depend on (seed, user) alone: not on the split, the batch, the node or the model. The whole
     history is avoided, held-out items included. All unseen items where there are fewer than 100.
+    known: only items 1..known are drawn, None: all.
     """
     seen = np.unique(data.history(user))
-    unseen = data.num_items - len(seen)
+    items = data.num_items if known is None else known
+    seen = seen[seen <= items]
+    unseen = items - len(seen)
     generator = np.random.default_rng([_NEGATIVES_STREAM, seed, user])
     count = min(NUM_NEGATIVES, unseen)
     drawn = 1 + generator.choice(unseen, size=count, replace=False, shuffle=False)
@@ -124,11 +153,13 @@ def draw_negatives(data: Histories, user: int, *, seed: int) -> NDArray[np.int32
     return (drawn + before).astype(np.int32)
 
 
-def negative_block(data: Histories, users: NDArray[np.int64], *, seed: int) -> NDArray[np.int32]:
+def negative_block(
+    data: Histories, users: NDArray[np.int64], *, seed: int, known: int | None = None
+) -> NDArray[np.int32]:
     """Negatives of a batch of users: int32 [batch, 100], filled up with 0 where there are fewer."""
     block = np.zeros((len(users), NUM_NEGATIVES), dtype=np.int32)
     for row, user in enumerate(users.tolist()):
-        negatives = draw_negatives(data, user, seed=seed)
+        negatives = draw_negatives(data, user, seed=seed, known=known)
         block[row, : len(negatives)] = negatives
     return block
 

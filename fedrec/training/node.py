@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 import numpy as np
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor
 from fedrec.config import Config
 from fedrec.data import PreparedData
 from fedrec.evaluation.metrics import rank_sums
-from fedrec.evaluation.ranks import PROTOCOLS, Ranks, ScoreBlock, rank_in_blocks
+from fedrec.evaluation.ranks import Ranks, ScoreBlock, rank_in_blocks
 from fedrec.evaluation.sampling import sample_users
-from fedrec.evaluation.targets import input_items
+from fedrec.evaluation.targets import input_items, known_items
 from fedrec.memory import residency
 from fedrec.model.feddmmr import Active, FedDMMR, Modality, groups
 from fedrec.model.memory import Memory
+from fedrec.model.unseen import complete
 from fedrec.stages import STAGES, stage_groups
 from fedrec.training.batches import (
     Batch,
@@ -38,6 +40,9 @@ from fedrec.training.weighting import user_weight
 
 _USERS_SCORED_AT_ONCE = 32
 _SCORES_AT_ONCE = 1 << 20
+
+ScoreHistories = Callable[[NDArray[np.int64], Sequence[NDArray[np.int32]]], Tensor]
+"""users int64 [batch], item ids of each, oldest first -> scores [batch, items + 1]."""
 
 
 class Node:
@@ -123,14 +128,14 @@ class Node:
         split: str,
         *,
         users: NDArray[np.int64] | None = None,
-        protocols: Sequence[str] = tuple(PROTOCOLS),
+        protocols: Sequence[str] | None = None,
         segments: NDArray[np.int8] | None = None,
         personal: PersonalParts | None = None,
     ) -> Ranks:
         """The ranks of users' targets in `split`. segments: int8 [items + 1], or None.
 
-        users: None = those of this node that the configuration asks for. personal: None = with the
-        shared model alone.
+        users: None = those of this node that the configuration asks for. protocols: None = all
+        that the split has. personal: None = with the shared model alone.
         """
         return rank_in_blocks(
             self.scorer(model, active, split, personal),
@@ -163,24 +168,48 @@ class Node:
         self, model: FedDMMR, active: Active, split: str, personal: PersonalParts | None = None
     ) -> ScoreBlock:
         """users [batch] -> scores [batch, catalogue], from each user's past before the target."""
-        with torch.no_grad():
-            adapted = model.adapt(self.modalities) if active.experts else None
-        kept = personal or PersonalParts()
+        known = known_items(self.data, split)
+        score = self.score_histories(model, active, known, personal)
 
         def score_block(users: NDArray[np.int64]) -> Tensor:
-            histories = [input_items(self.data, split, user).astype(np.int64) for user in users]
+            scores = score(users, [input_items(self.data, split, user) for user in users])
+            return torch.nn.functional.pad(scores, (0, self.data.num_items - known), value=-inf)
+
+        return score_block
+
+    def score_histories(
+        self, model: FedDMMR, active: Active, known: int, personal: PersonalParts | None = None
+    ) -> ScoreHistories:
+        """(users [batch], what each did until now) -> scores [batch, known + 1] of the items
+        1..known.
+
+        Of items that the model was not trained with the embeddings are predicted; what there is
+        nothing to predict from scores -inf. Only items that it was trained with are its input.
+        """
+        with torch.no_grad():
+            catalogue = complete(model, self.modalities, known)
+            model, trained = catalogue.model, model.num_items
+            adapted = model.adapt(catalogue.modalities) if active.experts else None
+        kept = personal or PersonalParts()
+
+        def score(users: NDArray[np.int64], pasts: Sequence[NDArray[np.int32]]) -> Tensor:
+            histories = [past[past <= trained].astype(np.int64) for past in pasts]
             recent = [history[-self.config.model.max_len :] for history in histories]
             item_ids = stack_rows(recent, max(map(len, recent))).to(self.config.run.device)
             newest = item_ids.new_full((len(item_ids), 1), item_ids.shape[-1] - 1)
             hidden = model.encode(item_ids, at=newest)
             memory = self._memory_now(users, histories) if active.experts else None
-            rows = kept.rows(model, users).values
             scored = model.score(
-                hidden, None, active=active, memory=memory, adapted=adapted, personal=rows
+                hidden,
+                None,
+                active=active,
+                memory=memory,
+                adapted=adapted,
+                personal=kept.rows(model, users).values,
             )
-            return scored.scores[:, 0]
+            return scored.scores[:, 0].masked_fill(~catalogue.known, -inf)
 
-        return score_block
+        return score
 
     def _step(
         self, users: NDArray[np.int64], task: StageTask, round_number: int, step: int | str
@@ -193,7 +222,7 @@ class Node:
             windows=task.stage_config.windows,
             positions=task.stage_config.positions,
             negatives=task.stage_config.negatives,
-            num_items=self.data.num_items,
+            num_items=self.data.warm_items,
         )
         purpose, windows = f"{task.stage.name}/{step}", []
         for position, user in enumerate(users.tolist()):

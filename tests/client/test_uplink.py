@@ -42,7 +42,7 @@ def send(context: Context) -> Callable[..., dict[str, np.ndarray]]:
         transport: str, sparse: bool, update: CohortUpdate, stage: str = "backbone"
     ) -> dict[str, np.ndarray]:
         flat = {"federation.transport": transport, "federation.sparse_rows": sparse}
-        node: Any = SimpleNamespace(config=from_flat(flat), data=SimpleNamespace(num_items=ITEMS))
+        node: Any = SimpleNamespace(config=from_flat(flat), data=SimpleNamespace(warm_items=ITEMS))
         named = {n: a.numpy() for n, a in update_record(update, node, context, stage).items()}
         if transport == "float32" and not sparse:
             return named
@@ -90,7 +90,7 @@ def test_weights_of_rows_travel_as_they_are(transport: str, context: Context) ->
 
 def test_rows_of_a_stage_that_leaves_the_items_alone(context: Context) -> None:
     flat = {"federation.sparse_rows": True}
-    node: Any = SimpleNamespace(config=from_flat(flat), data=SimpleNamespace(num_items=ITEMS))
+    node: Any = SimpleNamespace(config=from_flat(flat), data=SimpleNamespace(warm_items=ITEMS))
     only = CohortUpdate({"gate": torch.ones(1)}, torch.zeros(0, dtype=torch.int64), 1.0, 1.0, 1)
 
     assert set(update_record(only, node, context, "routing")) == {"gate"}

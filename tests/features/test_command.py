@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 
 from fedrec import cli
 from fedrec.data import PreparedData
+from fedrec.data.added import add_items
 from tests.features.command_process import COMMAND
 from tests.features.shop import ITEMS, draw, draw_all, made, make_shop, save_tiny_timm
 
@@ -343,3 +344,21 @@ def test_the_second_run_over_all_posters_takes_less_than_three_seconds(
     )
     assert "nothing has changed" in done.stdout and "imported: []" in done.stdout
     assert time.monotonic() - begun < 3
+
+
+def test_items_that_were_added_are_encoded_beside_the_others(
+    extract_images, shop, pictures, tmp_path
+) -> None:
+    extract_images()
+    before = PreparedData.load(shop)
+    (tmp_path / "new.csv").write_text("item,title,image\nx,X,p/x.png\ny,Y,p/y.png\n")
+    add_items(shop, tmp_path / "more", tmp_path / "new.csv")
+    draw(pictures / "p" / "x.png", 77)
+    report = extract_images(data=tmp_path / "more")
+    assert f"{ITEMS + 1} of {ITEMS + 2} items" in report
+    assert f"1 newly encoded, {ITEMS} reused" in report
+    after = PreparedData.load(tmp_path / "more", verify=True)
+    assert after.features["image"].present[-2:].tolist() == [True, False]
+    rows = before.features["image"].values
+    assert np.array_equal(after.features["image"].values[: ITEMS + 1], rows)
+    assert after.catalogue_fingerprint == before.catalogue_fingerprint

@@ -442,3 +442,15 @@ def test_a_node_without_targets_is_not_refused() -> None:
 )  # fmt: skip
 def test_rank_statistics_that_are_refused(reply: Any) -> None:
     assert judge_ranks(reply()) is not None
+
+
+def test_the_protocols_of_rank_statistics_are_those_asked_for() -> None:
+    cold = {f"test/cold/{metric}/sum": 1.0 for metric in METRICS} | {"test/cold/users": 2.0}
+    asked = (*PROTOCOLS, "cold")
+    assert read_rank_sums(ranks(**cold), "test", asked)["test/cold/hr@10/sum"] == 1.0
+    with pytest.raises(Refused, match="metrics differ from those expected"):
+        read_rank_sums(ranks(**cold), "test")
+    with pytest.raises(Refused, match="metrics differ from those expected"):
+        read_rank_sums(ranks(), "test", asked)
+    with pytest.raises(Refused, match=r"test/cold/hr@10/sum is 3\.0 over 2"):
+        read_rank_sums(ranks(**cold | {"test/cold/hr@10/sum": 3.0}), "test", asked)

@@ -18,6 +18,12 @@ class SmallHistories:
     train_end: NDArray[np.int64]
     validation_position: NDArray[np.int64]
     test_position: NDArray[np.int64]
+    cold_items: int = 0
+    cold_targets: bool = False
+
+    @property
+    def warm_items(self) -> int:
+        return self.num_items - self.cold_items
 
     @property
     def num_users(self) -> int:

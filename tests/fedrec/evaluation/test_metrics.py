@@ -14,6 +14,7 @@ from fedrec.evaluation.metrics import (
     rank_sums,
 )
 from fedrec.evaluation.ranks import Ranks
+from fedrec.evaluation.segments import SEGMENTS
 
 
 def ranks_of(full, segment=None, split="test"):
@@ -108,3 +109,21 @@ def test_unknown_metrics_and_ranks_below_one_are_errors():
         metric_values(np.array([1], dtype=np.int32), "hr@7")
     with pytest.raises(DataError, match="a rank is 0"):
         metric_values(np.array([0], dtype=np.int32), "hr@5")
+
+
+def test_the_cold_protocol_has_sums_and_means_of_its_own() -> None:
+    rank = {name: np.array([1, 11], dtype=np.int32) for name in ("full", "sampled100", "cold")}
+    rank["cold"] = np.array([1, 2], dtype=np.int32)
+    ranks = Ranks(
+        split="test",
+        users=np.arange(2),
+        target=np.array([8, 9], dtype=np.int32),
+        rank=rank,
+        candidates=rank,
+        segment=np.full(2, SEGMENTS.index("cold"), dtype=np.int8),
+    )
+    sums = rank_sums(ranks)
+    assert (sums["test/cold/hr@10/sum"], sums["test/full/hr@10/sum"]) == (2, 1)
+    metrics = metrics_from_sums(sums, "test")
+    assert metrics["cold"]["hr@10"] == 1 and metrics["full"]["hr@10"] == 0.5
+    assert metrics["full"]["cold/hr@10"] == 0.5 and metrics["cold"]["cold/users"] == 2

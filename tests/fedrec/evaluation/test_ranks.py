@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fedrec.errors import ConfigError, DataError, FedrecError
-from fedrec.evaluation.ranks import rank_in_blocks
+from fedrec.evaluation.ranks import protocols_of, rank_in_blocks
 from fedrec.evaluation.targets import draw_negatives, input_items
 
 
@@ -191,3 +191,52 @@ def test_nobody_to_rank_gives_empty_ranks(make_histories):
     data = make_histories([[1, 2]], 5)
     ranks = rank_in_blocks(fixed(np.zeros((1, 6))), data, None, "test", seed=0)
     assert ranks.rank["full"].shape == (0,)
+
+
+def with_cold(histories, cold: int):
+    """The last `cold` items are new, and every last interaction is one of them."""
+    histories.cold_items, histories.cold_targets = cold, True
+    return histories
+
+
+def test_cold_ranks_by_hand(make_histories) -> None:
+    # 6 trained items and 4 new ones; both users had 7 before the target, the second also 9
+    data = with_cold(make_histories([[1, 2, 7, 8], [3, 7, 9, 10]], 10), 4)
+    scores = torch.tensor([[0.0, 9, 9, 5, 5, 1, 1, 9, 3, 3, 2], [0, 1, 2, 9, 4, 5, 6, 9, 4, 9, 4]])
+    ranks = rank_in_blocks(lambda users: scores[users], data, None, "test", seed=0)
+    assert list(ranks.rank) == ["full", "sampled100", "cold"]
+    assert ranks.target.tolist() == [8, 10]
+    # among 8, 9, 10 with 3, 3, 2; among 8 and 10 with 4 and 4: ties count against us
+    assert ranks.rank["cold"].tolist() == [2, 2]
+    assert ranks.candidates["cold"].tolist() == [3, 2]
+    # before the first are 3, 4 and the tie; before the second 5, 6 and the ties 4 and 8
+    assert ranks.rank["full"].tolist() == [4, 5]
+    assert ranks.candidates["full"].tolist() == [7, 7]
+
+
+def test_validation_does_not_know_new_items(make_histories) -> None:
+    data = with_cold(make_histories([[1, 2, 3, 8], [4, 5, 6, 9]], 10), 4)
+    scores = torch.arange(11.0).expand(2, -1)  # the new ones have the highest scores
+    ranks = rank_in_blocks(lambda users: scores[users], data, None, "validation", seed=0)
+    assert list(ranks.rank) == ["full", "sampled100"]
+    assert ranks.target.tolist() == [3, 6]
+    assert ranks.rank["full"].tolist() == [4, 1]  # among 3 to 6, and among 1, 2, 3, 6
+    assert ranks.candidates["full"].tolist() == [4, 4]
+    assert ranks.candidates["sampled100"].tolist() == [4, 4]  # 4, 5, 6 and the target; 1, 2, 3
+
+
+def test_cold_is_asked_for_where_there_are_new_targets_alone(make_histories) -> None:
+    data = make_histories([[1, 2, 3]], 5)
+    for split, cold in (("validation", True), ("test", False)):
+        data.cold_targets = cold
+        assert protocols_of(data, split) == ("full", "sampled100")
+        with pytest.raises(ConfigError, match=r"\['cold'\]; allowed: full, sampled100$"):
+            rank_in_blocks(lambda users: torch.zeros(1, 6), data, None, split, ["cold"], seed=0)
+
+
+def test_an_item_that_is_masked_is_last(make_histories) -> None:
+    data = with_cold(make_histories([[1, 2, 7]], 8), 2)
+    scores = torch.tensor([[0.0, 1, 1, 1, 1, 1, 1, -torch.inf, -torch.inf]])
+    ranks = rank_in_blocks(lambda users: scores, data, None, "test", seed=0)
+    assert (ranks.rank["full"].item(), ranks.candidates["full"].item()) == (6, 6)
+    assert (ranks.rank["cold"].item(), ranks.candidates["cold"].item()) == (2, 2)

@@ -108,3 +108,12 @@ def test_the_end_says_where_things_are(tmp_path: Path) -> None:
 def test_a_run_without_results_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"results\.json: cannot be read"):
         print_results(tmp_path, Console(file=io.StringIO()))
+
+
+def test_cold_columns_stand_first_where_they_were_measured() -> None:
+    stages = {"backbone": {"test": {**metrics(0.2), "cold": {"hr@10": 0.25, "ndcg@10": 0.125}}}}
+    table = results_table({**RESULTS, "stages": stages})
+    headers = [str(column.header) for column in table.columns]
+    assert headers[:4] == ["", "cold HR@10", "cold NDCG@10", "s100 HR@10"] and len(headers) == 8
+    assert list(table.columns[1].cells) == ["-", "[bold]0.2500[/bold]"]
+    assert list(table.columns[2].cells) == ["-", "[bold]0.1250[/bold]"]

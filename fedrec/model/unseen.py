@@ -1,0 +1,94 @@
+"""Items that nobody trained: their id embeddings, predicted from what is known of their content.
+
+The prediction is a function of the model and of public features, so it costs no message, and it is
+no parameter: a checkpoint holds the table as it was trained.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedrec.model.feddmmr import FedDMMR, Modality
+from fedrec.model.ridge import fit_ridge
+
+_MOST_ROWS = 20_000  # trained items that a prediction looks at
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A model over all items that are there when it is asked, trained or not.
+
+    model: with a row of its table for each of them; it shares all else with the trained one.
+    modalities: expert name -> features of the same items. known: bool [items + 1], False for items
+    that are not trained and of which there is nothing to predict from.
+    """
+
+    model: FedDMMR
+    modalities: dict[str, Modality]
+    known: Tensor
+
+
+def complete(model: FedDMMR, modalities: Mapping[str, Modality], num_items: int) -> Catalogue:
+    """The model over the items 1..num_items, of which it was trained with the first.
+
+    modalities: features of these items, and maybe of more.
+    """
+    rows = num_items + 1
+    held = {
+        name: Modality(one.values[:rows], one.present[:rows]) for name, one in modalities.items()
+    }
+    table = model.item_embedding.weight.detach()
+    known = torch.ones(rows, dtype=torch.bool, device=table.device)
+    if rows > len(table):
+        predicted, known[len(table) :] = predict_embeddings(table, held, rows - len(table))
+        model = _over(model, torch.cat([table, predicted]))
+    return Catalogue(model, held, known)
+
+
+@torch.no_grad()
+def predict_embeddings(
+    table: Tensor, modalities: Mapping[str, Modality], new: int
+) -> tuple[Tensor, Tensor]:
+    """The embeddings of the `new` items after those of the table, by ridge regression from the
+    features of the trained items to their rows.
+
+    table: [trained + 1, dim], row 0 is padding. modalities: features of trained and new items.
+    Returns predicted [new, dim], zero where nothing is known, and known: bool [new].
+    """
+    trained = len(table)
+    features, known = _side_by_side(modalities, trained + new)
+    rows = torch.nonzero(known[1:trained]).flatten() + 1
+    if not len(rows):
+        return table.new_zeros(new, table.shape[1]), known[trained:] & False
+    rows = rows[:: -(-len(rows) // _MOST_ROWS)]
+    ridge = fit_ridge(features[rows].double().cpu(), table[rows].double().cpu())
+    predicted = ridge.predict(features[trained:].double().cpu()).to(table)
+    return predicted * known[trained:, None].to(table.device), known[trained:].to(table.device)
+
+
+def _side_by_side(modalities: Mapping[str, Modality], rows: int) -> tuple[Tensor, Tensor]:
+    """The features of all modalities, each followed by whether it is there: [rows, features]; and
+    whether anything is there: bool [rows]."""
+    parts, known = [torch.zeros(rows, 0)], torch.zeros(rows, dtype=torch.bool)
+    for held in modalities.values():
+        there = held.present.cpu().unsqueeze(-1)
+        parts += [held.values.cpu() * there, there]
+        known |= there.squeeze(-1)
+    return torch.cat(parts, dim=-1), known
+
+
+def _over(model: FedDMMR, table: Tensor) -> FedDMMR:
+    """The same model over another table; nothing else is copied."""
+    rows, dim = table.shape
+    other = copy.copy(model)
+    other._modules = {
+        **model._modules,
+        "item_embedding": nn.Embedding(rows, dim, padding_idx=0, _weight=table),
+    }
+    other.num_items = len(table) - 1
+    return other
