@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from fedrec.config import Config, to_flat
 from fedrec.config.loading import Scalar
 from fedrec.errors import ConfigError
 from fedrec.stages import STAGES
@@ -13,6 +14,19 @@ SHUFFLED = "shuffled"
 """In place of a folder as `run.data`: a copy of it whose items have exchanged their features."""
 ALONE: dict[str, Scalar] = {"stages.alignment.rounds": 0, "stages.routing.rounds": 0}
 UNALIGNED: dict[str, Scalar] = {"stages.alignment.rounds": 0, "stages.force": True}
+
+
+RATES = (
+    "backbone.learning_rate backbone.backbone_rate alignment.learning_rate "
+    "routing.learning_rate routing.backbone_rate"
+).split()
+
+
+def _half_and_twice(key: str) -> dict[str, dict[str, Scalar]]:
+    """Two variants of a rate of the default configuration."""
+    whole, rate = f"stages.{key}", to_flat(Config())[f"stages.{key}"]
+    assert isinstance(rate, float)
+    return {f"{key}-{word}": {whole: rate * by} for word, by in (("half", 0.5), ("twice", 2.0))}
 
 
 def _rate(value: float) -> dict[str, Scalar]:
@@ -80,6 +94,7 @@ VARIANTS: dict[str, dict[str, dict[str, Scalar]]] = {
         "length-200": {"model.max_len": 200},
         "weights-alike": {"federation.weighting": "uniform"},
     },
+    "rates": {name: one for key in RATES for name, one in _half_and_twice(key).items()},
     "control": {
         "shuffled-features": {"run.data": SHUFFLED},
     },
