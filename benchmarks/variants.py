@@ -100,9 +100,9 @@ VARIANTS: dict[str, dict[str, dict[str, Scalar]]] = {
     },
 }
 
-_OF_THE_TRUNK = {
-    f"model.{key}" for key in ("dim", "layers", "heads", "inner", "max_len", "dropout")
-}
+_EXPERTS = "visual semantic further collaborative router time_scales adapter router_rank".split()
+_EXPERTS += "gate_init gate attention adapter_init squeeze".split()
+_FROM_ALIGNMENT = {"run.data", "stages.force", *(f"model.{key}" for key in _EXPERTS)}
 
 
 def settings_of(name: str) -> dict[str, Scalar]:
@@ -133,10 +133,9 @@ def stages_shared(settings: Mapping[str, Scalar]) -> list[str]:
 
 
 def _first_reader(key: str) -> int:
-    """The place of the first stage that a setting may make a difference to."""
-    section, _, rest = key.partition(".")
-    if section == "stages":
-        stage = rest.split(".")[0]
-        return list(STAGES).index("alignment" if rest == "force" else stage)
-    experts_alone = section == "memory" or (section == "model" and key not in _OF_THE_TRUNK)
-    return 1 if experts_alone or key == "run.data" else 0
+    """The place of the first stage that a setting may make a difference to; 0 where in doubt."""
+    section, name = key.split(".")[:2]
+    stage = name if section == "stages" else ""
+    if key in _FROM_ALIGNMENT or section == "memory":
+        stage = "alignment"
+    return list(STAGES).index(stage) if stage in STAGES else 0

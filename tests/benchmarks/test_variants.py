@@ -47,6 +47,8 @@ def test_variants_are_chosen_by_group_or_name_in_the_order_of_the_table() -> Non
         ({"federation.optimizer": "fedavg"}, []),
         ({"stages.backbone.negatives": 9, "stages.routing.negatives": 9}, []),
         ({"evaluation.every": 3}, []),
+        ({"model.a_setting_to_come": 3}, []),
+        ({"stages.a_setting_to_come": 3}, []),
     ],
 )
 def test_stages_are_shared_up_to_the_first_that_may_differ(settings, shared) -> None:
