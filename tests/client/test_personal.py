@@ -308,6 +308,42 @@ def small_model_names(config: Config) -> list[tuple[str, Any]]:
     return list(model.named_parameters())
 
 
+@pytest.mark.parametrize("state", ["survives", "is lost"])
+def test_a_resumed_run_goes_on_with_what_the_nodes_still_hold(
+    federate: Federate,
+    small_config: Configure,
+    caplog: pytest.LogCaptureFixture,
+    state: str,
+) -> None:
+    """Killed in round 4, resumed after round 3."""
+    changes = {**KEEPS, "stages.backbone.rounds": 4}
+    runner, grid = federate(small_config(changes), 2)
+
+    def kill(messages: list[Message]) -> None:
+        if messages and messages[0].content[wire.CONFIG].get(wire.ROUND) == 4:
+            raise KeyboardInterrupt
+
+    grid.before = kill
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(STAGES["backbone"])
+    before = parts_of(grid)
+    again, other = federate(small_config(changes, run={"resume": True}), 2)
+    if state == "survives":
+        for number, context in grid.contexts.items():
+            other.contexts[number].state = context.state
+    began: list[Any] = []
+    other.before = lambda messages: began.append(parts_of(other))
+    again.run(STAGES["backbone"])
+
+    assert again.results["backbone"]["rounds"] == 4
+    assert not any(reply.has_error() for reply in other.received)
+    assert began[0].keys() == (before.keys() if state == "survives" else set())
+    for number, arrays in began[0].items():
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(before[number][name], value)
+    assert ("they begin at zero again" in caplog.text) == (state == "is lost")
+
+
 @pytest.mark.parametrize("local_steps", [1, 2])
 def test_how_users_are_dealt_makes_no_difference(
     federate: Federate, small_config: Configure, tmp_path: Path, local_steps: int
