@@ -35,13 +35,13 @@ CONFIGS = {"ml-latest-small": "default", "ml-100k": "ml-100k", "ml-1m": "ml-1m"}
 
 FEDAVG = (
     "federation.optimizer=fedavg federation.weighting=examples federation.users_per_round=64 "
-    "training.local_steps=5 stages.backbone.rounds=200 stages.backbone.windows=2 "
+    "training.local_steps=5 stages.backbone.rounds=150 stages.backbone.windows=2 "
     "stages.backbone.learning_rate=1 stages.backbone.final_rate=1 stages.backbone.warmup_rounds=0 "
     "stages.backbone.backbone_rate=1 stages.alignment.rounds=0 stages.routing.rounds=0"
 ).split()
 """Plain averaging of local models, by examples: the server steps by the mean of the updates."""
 FEDAVG_CHOICES: dict[str, tuple[str, ...]] = {
-    "": ("training.local_learning_rate=3", "training.local_learning_rate=10"),
+    "": ("training.local_learning_rate=1", "training.local_learning_rate=3"),
 }
 """By data folder, "" for others: `key=value ...`, of which validation chooses."""
 
