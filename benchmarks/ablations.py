@@ -33,7 +33,8 @@ METRICS = {"full NDCG@10": ("full", "ndcg@10"), "s100 NDCG@10": ("sampled100", "
 ALWAYS = ["run.baselines=false", "run.threads=1", "evaluation.test_users=1"]
 QUICK = [f"stages.{stage}.rounds=2" for stage in ("backbone", "alignment", "routing")]
 QUICK += ["evaluation.every=2", "evaluation.users=64", "federation.users_per_round=16"]
-QUICK += ["model.dim=16", "model.inner=32", "model.layers=1"]
+QUICK += ["model.dim=16", "model.inner=32", "model.layers=1", "model.adapter=8"]
+QUICK += ["stages.backbone.windows=1", "stages.backbone.positions=8", "model.time_scales=2"]
 BOOTSTRAP_SEED = 0
 
 
