@@ -217,7 +217,7 @@ def train(study: Study, model: FedDMMR, stage: str, personal: PersonalParts | No
     for number in range(1, task.stage_config.rounds + 1):
         cohort = study.cohort(stage, number).tolist()
         update = study.node.train(model, task, number, cohort, personal)
-        sums = update.dense(study.node.data.num_items)
+        sums = update.dense(study.node.data.warm_items)
         server.step(
             {name: value / update.weight_sum for name, value in sums.items()},
             learning_rate(task.stage_config, number),

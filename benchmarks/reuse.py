@@ -30,12 +30,12 @@ def begin_with(config: Config, folder: Path, source: Path, stages: Sequence[str]
         if feature in data.features
     }
     seed = config.run.seed
-    model = build_model(config.model, num_items=data.num_items, feature_dims=widths, seed=seed)
+    model = build_model(config.model, num_items=data.warm_items, feature_dims=widths, seed=seed)
     initial, results, parent = model_arrays(model), _results(source), None
     about: dict[str, Any] = {
         "initial": group_fingerprints(initial),
         "catalogue": data.catalogue_fingerprint,
-        "num_items": data.num_items,
+        "num_items": data.warm_items,
         "feature_dims": widths,
         "config": to_flat(config),
     }

@@ -80,7 +80,7 @@ def test_weights_of_rows_travel_as_they_are(transport: str, context: Context) ->
     known = replace(update([0, 2, 4, 5]), row_weights=weights)
     for sparse, expected in ((False, [0, 0, 1.25, 0, 0, 1e-7, 0]), (True, [1.25, 0, 1e-7])):
         flat = {"federation.transport": transport, "federation.sparse_rows": sparse}
-        node: Any = SimpleNamespace(config=from_flat(flat), data=SimpleNamespace(num_items=ITEMS))
+        node: Any = SimpleNamespace(config=from_flat(flat), data=SimpleNamespace(warm_items=ITEMS))
 
         sent = update_record(known, node, context, f"sparse {sparse}")[wire.ROW_WEIGHTS].numpy()
 
