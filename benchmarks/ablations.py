@@ -90,10 +90,15 @@ def base_config(folder: str, overrides: Sequence[str]) -> Config:
 
 
 def jobs(study: Study, base: Config, names: Sequence[str], seed: int) -> Iterator[Job]:
-    """The runs of a data set and a seed, the default's first."""
+    """The runs of a data set and a seed, the default's first; without variants that change nothing
+    of its configuration."""
     seeded = replace(base, run=replace(base.run, seed=seed))
+    known = set[str]()
     for name in names:
-        yield study.job(name, seeded, settings_of(name))
+        job = study.job(name, seeded, settings_of(name, seeded))
+        if job.key not in known:
+            yield job
+        known.add(job.key)
 
 
 def run_all(

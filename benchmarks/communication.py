@@ -25,7 +25,7 @@ import torch
 
 from communication_picture import Curve, draw
 from fedrec.config import load_config
-from fedrec.errors import FedrecError
+from fedrec.errors import RoundsFailed
 from fedrec.report import MetricsFile
 from in_process import run_in_process
 from measuring import arguments, conditions, publish, table
@@ -170,7 +170,7 @@ def run(settings: Sequence[str]) -> Record:
         metrics = MetricsFile(out / "metrics.jsonl")
         try:
             run_in_process(load_config(None, settings), out)
-        except FedrecError as error:
+        except RoundsFailed as error:
             failed = str(error)
         found = measured(metrics.new_records())
     return {"asked": list(settings), "failed": failed, **found}

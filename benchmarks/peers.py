@@ -38,7 +38,7 @@ OUTSIDE: dict[str, Outside] = {
     "ml-1m": Outside(stride=200, models=({"session_max_len": 200, "dropout_rate": 0.2},)),
 }
 """By data folder, "" for others."""
-LR_ETAS: dict[str, tuple[float, ...]] = {"": (LR_ETA,)}
+LR_ETAS: dict[str, tuple[float, ...]] = {"": (LR_ETA / 4, LR_ETA, LR_ETA * 4)}
 """Of PFedRec, by data folder, "" for others; validation chooses."""
 
 

@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 POOLED = "pooled"
 LOOKED_AT = ("validation", "test", POOLED)
 """Where systems are compared; pooled: of every user the mean of both splits."""
+FURTHER = [("routing", "backbone"), ("routing", "item_knn"), ("backbone", "fedavg")]
 PROTOCOL, METRIC = "full", "ndcg@10"
 _CHUNK_VALUES = 4_000_000
 
@@ -95,10 +96,14 @@ def _seed(path: Path) -> int:
 
 
 def comparisons(models: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Every model against the one before it, on validation, on test, and on both pooled."""
+    """Every model against the one before it, and `FURTHER` pairs, where both are there: on
+    validation, on test, and on both pooled."""
+    named = {model.name: model for model in models}
+    pairs = [(of.name, against.name) for against, of in pairwise(models)]
+    pairs += [pair for pair in FURTHER if pair not in pairs and named.keys() >= set(pair)]
     return [
-        {"of": of.name, "against": against.name, "split": split, **compare(of, against, split)}
-        for against, of in pairwise(models)
+        {"of": of, "against": against, "split": split, **compare(named[of], named[against], split)}
+        for of, against in pairs
         for split in LOOKED_AT
     ]
 

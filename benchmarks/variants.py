@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from fedrec.config import Config, to_flat
 from fedrec.config.loading import Scalar
@@ -12,29 +13,38 @@ from fedrec.stages import STAGES
 DEFAULT = "default"
 SHUFFLED = "shuffled"
 """In place of a folder as `run.data`: a copy of it whose items have exchanged their features."""
-ALONE: dict[str, Scalar] = {"stages.alignment.rounds": 0, "stages.routing.rounds": 0}
-UNALIGNED: dict[str, Scalar] = {"stages.alignment.rounds": 0, "stages.force": True}
+ALONE: dict[str, Value] = {"stages.alignment.rounds": 0, "stages.routing.rounds": 0}
+UNALIGNED: dict[str, Value] = {"stages.alignment.rounds": 0, "stages.force": True}
 
 
+@dataclass(frozen=True)
+class Times:
+    """In place of a value: so many times that of the configuration compared with."""
+
+    factor: float
+
+
+Value = Scalar | Times
 RATES = (
     "backbone.learning_rate backbone.backbone_rate alignment.learning_rate "
     "routing.learning_rate routing.backbone_rate"
 ).split()
 
 
-def _half_and_twice(key: str) -> dict[str, dict[str, Scalar]]:
-    """Two variants of a rate of the default configuration."""
-    whole, rate = f"stages.{key}", to_flat(Config())[f"stages.{key}"]
-    assert isinstance(rate, float)
-    return {f"{key}-{word}": {whole: rate * by} for word, by in (("half", 0.5), ("twice", 2.0))}
+def _half_and_twice(key: str) -> dict[str, dict[str, Value]]:
+    """Two variants of a rate."""
+    return {
+        f"{key}-half": {f"stages.{key}": Times(0.5)},
+        f"{key}-twice": {f"stages.{key}": Times(2.0)},
+    }
 
 
-def _rate(value: float) -> dict[str, Scalar]:
+def _rate(value: float) -> dict[str, Value]:
     """The learning rate of all stages: other optimisers take steps of another size."""
     return {f"stages.{stage}.learning_rate": value for stage in STAGES}
 
 
-VARIANTS: dict[str, dict[str, dict[str, Scalar]]] = {
+VARIANTS: dict[str, dict[str, dict[str, Value]]] = {
     "stages": {
         "backbone-alone": ALONE,
         "without-routing": {"stages.routing.rounds": 0},
@@ -105,10 +115,14 @@ _EXPERTS += "gate_init gate attention adapter_init squeeze".split()
 _FROM_ALIGNMENT = {"run.data", "stages.force", *(f"model.{key}" for key in _EXPERTS)}
 
 
-def settings_of(name: str) -> dict[str, Scalar]:
-    """What a variant, GROUP/NAME, changes; nothing for the default."""
+def settings_of(name: str, base: Config) -> dict[str, Scalar]:
+    """What a variant, GROUP/NAME, changes of a configuration; nothing for the default."""
     group, _, variant = name.partition("/")
-    return {} if name == DEFAULT else VARIANTS[group][variant]
+    flat, changed = to_flat(base), {} if name == DEFAULT else VARIANTS[group][variant]
+    return {
+        key: float(flat[key]) * value.factor if isinstance(value, Times) else value
+        for key, value in changed.items()
+    }
 
 
 def chosen(only: Iterable[str]) -> list[str]:

@@ -5,6 +5,10 @@ class FedrecError(Exception):
     """Base of every error that fedrec raises on purpose."""
 
 
+class RoundsFailed(FedrecError):
+    """Round after round too few updates were fit to average: often a rate that is too high."""
+
+
 class DataError(FedrecError):
     """A data file, a prepared folder or a feature file is missing, malformed or foreign."""
 

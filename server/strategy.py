@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fedrec import wire
 from fedrec.checkpoints import Arrays, fingerprint
 from fedrec.config import Config
-from fedrec.errors import FedrecError
+from fedrec.errors import FedrecError, RoundsFailed
 from fedrec.evaluation.metrics import add_sums, metrics_from_sums
 from fedrec.evaluation.ranks import protocols_of
 from fedrec.model.feddmmr import group_of
@@ -225,7 +225,7 @@ class StageStrategy(FedAvg):
             "gave an update fit to average"
         )
         if self.progress.failed_rounds == _ATTEMPTS:
-            raise FedrecError(f"{_ATTEMPTS} rounds in a row failed; {self.report.warnings[0]}")
+            raise RoundsFailed(f"{_ATTEMPTS} rounds in a row failed; {self.report.warnings[0]}")
 
     # --------------------------------------------------------------- evaluate
 

@@ -38,7 +38,10 @@ class Touched:
         rows = torch.unique(torch.cat([padding, *(ids.flatten() for ids in named)]))
         return cls(
             rows,
-            tuple(batch.map_items(lambda ids: torch.searchsorted(rows, ids.contiguous())) for batch in steps),
+            tuple(
+                batch.map_items(lambda ids: torch.searchsorted(rows, ids.contiguous()))
+                for batch in steps
+            ),
             {
                 name: Modality(held.values[rows], held.present[rows])
                 for name, held in modalities.items()

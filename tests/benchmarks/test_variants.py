@@ -13,15 +13,25 @@ NAMES = chosen([])
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_variant_loads_and_differs_from_the_default(name) -> None:
-    settings = settings_of(name)
+    settings = settings_of(name, Config())
     assert from_flat(settings) != Config()
     unchanged = {key for key, value in settings.items() if to_flat(Config())[key] == value}
     assert not unchanged - {"stages.force"}
 
 
 def test_no_two_variants_are_the_same() -> None:
-    settings = [tuple(sorted(settings_of(name).items())) for name in (DEFAULT, *NAMES)]
+    settings = [tuple(sorted(settings_of(name, Config()).items())) for name in (DEFAULT, *NAMES)]
     assert len(set(settings)) == len(settings)
+
+
+def test_a_rate_is_halved_and_doubled_from_the_configuration_at_hand() -> None:
+    base = from_flat({"stages.backbone.learning_rate": 0.003})
+    assert settings_of("rates/backbone.learning_rate-half", base) == {
+        "stages.backbone.learning_rate": 0.0015
+    }
+    assert settings_of("rates/routing.learning_rate-twice", base) == {
+        "stages.routing.learning_rate": 0.008
+    }
 
 
 def test_variants_are_chosen_by_group_or_name_in_the_order_of_the_table() -> None:
