@@ -142,10 +142,12 @@ def _user_chunks(
     copied = sum(parameters[name].numel() for name in trained if name != TABLE)
     row = dim + sum(held.values.shape[-1] for held in touched.modalities.values())
 
+    copies = _COPIES + (task.training.proximal > 0)  # one more temporary
+
     def floats(windows: int) -> int:
         rows = min(len(touched.rows), _most_rows(steps, windows))
         positions = steps[0].item_ids.shape[-1] * windows
-        return _COPIES * (copied + row * rows) + _ACTIVATIONS_PER_POSITION * dim * positions
+        return copies * (copied + row * rows) + _ACTIVATIONS_PER_POSITION * dim * positions
 
     counts = torch.stack([torch.bincount(batch.user, minlength=users) for batch in steps]).amax(0)
     windows, order = torch.sort(counts, stable=True)
