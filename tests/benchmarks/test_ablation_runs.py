@@ -101,7 +101,7 @@ def test_a_model_may_differ_in_what_the_shared_stages_do_not_train(
 def test_what_was_made_is_not_made_again(base, tmp_path, monkeypatch) -> None:
     study = Study(tmp_path / "study")
     default = study.job(DEFAULT, base, {})
-    flat = study.job("router/flat", base, settings_of("router/flat"))
+    flat = study.job("router/flat", base, settings_of("router/flat", base))
     first = [study.run(job, default) for job in (default, flat)]
     assert [line["shared"] for line in first] == [[], ["backbone"]]
     assert first[1]["variant"] == "router/flat" and first[1]["stage"] == "routing"
@@ -119,7 +119,7 @@ def test_a_run_that_was_killed_goes_on_with_what_it_has(base, tmp_path, monkeypa
     study = Study(tmp_path / "study")
     default = study.job(DEFAULT, base, {})
     study.run(default, default)
-    job = study.job("gate/none", base, settings_of("gate/none"))
+    job = study.job("gate/none", base, settings_of("gate/none", base))
     with monkeypatch.context() as patched:
         patched.setattr(ablation_runs, "_ranked", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -148,10 +148,10 @@ def test_a_key_is_what_is_computed(base, tmp_path) -> None:
     same = [configured(base, run__threads=3), configured(base, run__out="elsewhere")]
     assert {study.job(DEFAULT, one, {}).key for one in same} == {default.key}
     assert study.job("as the default", base, {"model.router": base.model.router}).key == default.key
-    control = settings_of("control/shuffled-features")
+    control = settings_of("control/shuffled-features", base)
     others = [
         study.job(DEFAULT, configured(base, run__seed=5), {}),
-        study.job("router/flat", base, settings_of("router/flat")),
+        study.job("router/flat", base, settings_of("router/flat", base)),
         study.job("control", base, control),
         study.job("control", configured(base, run__seed=5), control),
     ]
