@@ -82,6 +82,10 @@ bench: $(COMPLETE) data ## Run the benchmarks briefly, to see that they work; fo
 	$(BIN)/python benchmarks/engine.py $(DATA) --quick
 	$(BIN)/python benchmarks/time_to_quality.py default data=$(DATA) --quick
 	$(BIN)/python benchmarks/scale.py --quick
+	$(BIN)/python benchmarks/accuracy.py --quick
+	$(BIN)/python benchmarks/ablations.py --quick
+	$(BIN)/python benchmarks/communication.py $(DATA) --quick
+	$(BIN)/python benchmarks/personal.py $(DATA) --quick
 
 clean: ## Remove .venv and every cache; data/ and runs/ stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
