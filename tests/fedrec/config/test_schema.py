@@ -19,6 +19,7 @@ POSITIVE = (
     model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
     model.router_rank model.gate_init memory.short_term
     training.local_steps training.local_learning_rate training.memory_mib evaluation.every
+    evaluation.new_item_loudness
 """.split()
     + [
         f"stages.{stage}.{key}"
