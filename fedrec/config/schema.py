@@ -331,12 +331,15 @@ class EvaluationConfig:
     every: rounds between two federated validations. seed: of the sampled negatives, and of the
     samples of users. users: at most so many users of a data folder are asked in a validation,
     0 = all; test_users: in the test at a stage's end. The sample is the same in every round.
+    new_item_loudness: how loud the predicted embeddings of items that nobody trained are, 1 = as
+    loud as trained ones; more shows new items to more people, at the price of the others.
     """
 
     every: int = 20
     seed: int = 0
     users: int = 0
     test_users: int = 0
+    new_item_loudness: float = 1.1
 
     def users_of(self, split: str) -> int:
         """How many users are asked in `split`, 0 = all."""
@@ -344,6 +347,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         at_least(self, "every", 1)
+        positive(self, "new_item_loudness")
         for key in ("seed", "users", "test_users"):
             at_least(self, key, 0)
 

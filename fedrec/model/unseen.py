@@ -33,10 +33,16 @@ class Catalogue:
     known: Tensor
 
 
-def complete(model: FedDMMR, modalities: Mapping[str, Modality], num_items: int) -> Catalogue:
+def complete(
+    model: FedDMMR,
+    modalities: Mapping[str, Modality],
+    num_items: int,
+    *,
+    loudness: float = 1.0,
+) -> Catalogue:
     """The model over the items 1..num_items, of which it was trained with the first.
 
-    modalities: features of these items, and maybe of more.
+    modalities: features of these items, and maybe of more. loudness: of what is predicted.
     """
     rows = num_items + 1
     held = {
@@ -45,19 +51,22 @@ def complete(model: FedDMMR, modalities: Mapping[str, Modality], num_items: int)
     table = model.item_embedding.weight.detach()
     known = torch.ones(rows, dtype=torch.bool, device=table.device)
     if rows > len(table):
-        predicted, known[len(table) :] = predict_embeddings(table, held, rows - len(table))
+        predicted, known[len(table) :] = predict_embeddings(
+            table, held, rows - len(table), loudness=loudness
+        )
         model = _over(model, torch.cat([table, predicted]))
     return Catalogue(model, held, known)
 
 
 @torch.no_grad()
 def predict_embeddings(
-    table: Tensor, modalities: Mapping[str, Modality], new: int
+    table: Tensor, modalities: Mapping[str, Modality], new: int, *, loudness: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """The embeddings of the `new` items after those of the table, by ridge regression from the
     features of the trained items to their rows.
 
     table: [trained + 1, dim], row 0 is padding. modalities: features of trained and new items.
+    loudness: what to multiply predictions by, beyond what makes them as loud as trained rows.
     Returns predicted [new, dim], zero where nothing is known, and known: bool [new].
     """
     trained = len(table)
@@ -66,8 +75,10 @@ def predict_embeddings(
     if not len(rows):
         return table.new_zeros(new, table.shape[1]), known[trained:] & False
     rows = rows[:: -(-len(rows) // _MOST_ROWS)]
-    ridge = fit_ridge(features[rows].double().cpu(), table[rows].double().cpu())
-    predicted = ridge.predict(features[trained:].double().cpu()).to(table)
+    widths = [held.values.shape[1] + 1 for held in modalities.values()]
+    ridge = fit_ridge(features[rows].double().cpu(), table[rows].double().cpu(), widths)
+    found = ridge.predict(features[trained:].double().cpu()) - ridge.middle
+    predicted = (ridge.middle + loudness * found).to(table)
     return predicted * known[trained:, None].to(table.device), known[trained:].to(table.device)
 
 

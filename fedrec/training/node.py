@@ -187,7 +187,8 @@ class Node:
         nothing to predict from scores -inf. Only items that it was trained with are its input.
         """
         with torch.no_grad():
-            catalogue = complete(model, self.modalities, known)
+            loudness = self.config.evaluation.new_item_loudness
+            catalogue = complete(model, self.modalities, known, loudness=loudness)
             model, trained = catalogue.model, model.num_items
             adapted = model.adapt(catalogue.modalities) if active.experts else None
         kept = personal or PersonalParts()

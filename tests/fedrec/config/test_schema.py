@@ -23,6 +23,7 @@ POSITIVE = (
     model.router_rank model.gate_init
     training.local_steps training.local_learning_rate training.memory_mib evaluation.every
     personal.learning_rate
+    evaluation.new_item_loudness
 """.split()
     + [
         f"stages.{stage}.{key}"

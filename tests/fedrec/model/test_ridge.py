@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fedrec.model.ridge import PENALTIES, fit_ridge, loudness
+from fedrec.model import ridge
+from fedrec.model.ridge import PENALTIES, Ridge, loudness
+
+
+def fit_ridge(features: torch.Tensor, targets: torch.Tensor, *widths: int) -> Ridge:
+    return ridge.fit_ridge(features, targets, widths or (features.shape[1],))
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -67,3 +72,20 @@ def test_loudness_by_hand() -> None:
     assert loudness(wanted, wanted / 2) == pytest.approx(2)
     along = torch.tensor([[1.0, 0], [-1, 0], [0, 0], [0, 0]])  # 4 * 9
     assert loudness(wanted, along) == pytest.approx((328 / 36) ** 0.5)
+
+
+def test_a_block_that_tells_less_has_less_weight() -> None:
+    telling, noise = drawn(80, 12), drawn(80, 40, seed=1)
+    targets = telling @ drawn(12, 5, seed=2) + 2 * drawn(80, 5, seed=3)
+    both = torch.cat([noise, telling], dim=1)
+    together, apart = fit_ridge(both, targets), fit_ridge(both, targets, 40, 12)
+    assert apart.error < together.error
+    assert apart.coefficients[:40].norm() < together.coefficients[:40].norm() / 2
+    alone = min(ridge._fit(both, targets, weights).error for weights in weightings(40, 12))
+    assert apart.error == alone
+
+
+def weightings(first: int, second: int) -> list[torch.Tensor]:
+    """All that the search may come to from equal weights, for two blocks."""
+    pairs = [(1, 1), (0.3, 1), (0.1, 1), (0.1, 0.3), (0.1, 0.1), (1, 0.3), (1, 0.1)]
+    return [torch.tensor([a] * first + [b] * second, dtype=torch.float64) for a, b in pairs]

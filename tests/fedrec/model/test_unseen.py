@@ -88,3 +88,12 @@ def test_nothing_to_complete_is_the_model_itself(toy_config, toy_model, toy_node
     model, node = toy_model(toy_config()), toy_node(toy_config())
     found = complete(model, node.modalities, 40)
     assert found.model is model and found.known.all() and len(found.known) == 41
+
+
+def test_loudness_multiplies_what_differs_from_the_mean() -> None:
+    table, modalities = toy()
+    trained = table[: TRAINED + 1]
+    one, _ = predict_embeddings(trained, modalities, NEW)
+    other, _ = predict_embeddings(trained, modalities, NEW, loudness=1.5)
+    mean = trained[1:].mean(0)
+    torch.testing.assert_close(other - mean, 1.5 * (one - mean), rtol=1e-4, atol=1e-5)

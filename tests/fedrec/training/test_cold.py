@@ -96,6 +96,19 @@ def test_the_test_asks_for_predicted_items(toy_config, toy_node, toy_model, cold
     assert sums["test/cold/users"] == sums["test/full/users"] == len(ranks.users)
 
 
+def test_loud_items_get_the_first_places(toy_config, toy_node, toy_model, cold) -> None:
+    places = []
+    for loudness in (0.01, 1, 100):
+        config = toy_config(f"evaluation.new_item_loudness={loudness}")
+        model, node = toy_model(config), toy_node(config, data=cold)
+        with torch.no_grad():  # so that features tell something
+            model.item_embedding.weight[1:] = node.modalities["visual"].values[1:41, :8]
+            score = node.score_histories(model, STAGES["backbone"].active, ITEMS)
+            scores = score(np.arange(USERS), [cold.train_items(user) for user in range(USERS)])
+        places.append(float((scores[:, 1:].topk(1).indices >= cold.warm_items).float().mean()))
+    assert places[0] < places[1] < places[2]
+
+
 def test_items_without_features_are_masked_and_last(toy_config, toy_model, toy_node, cold) -> None:
     config = toy_config("model.visual=", "model.semantic=")
     model, node = toy_model(config), toy_node(config, data=cold)
