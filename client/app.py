@@ -36,6 +36,7 @@ def describe(message: Message, context: Context) -> Message:
             wire.ITEMS: node.data.warm_items,
             wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
+            wire.NEW_ITEMS: node.data.new_items_fingerprint,
             wire.PARTITION: int(cast(int, context.node_config.get("partition-id", 0))),
         }
     )
