@@ -87,6 +87,31 @@ def test_a_run_reports_the_cold_protocol(
     assert floors["popularity"]["test"]["full"]["hr@5"] == 0
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"federation.item_averaging": "row"},
+        {"federation.item_averaging": "row", "federation.transport": "int8"},
+        {
+            "federation.item_averaging": "row",
+            "federation.transport": "int8",
+            "federation.sparse_rows": True,
+        },
+        {"personal.parts": "embedding,gate,router", "personal.from_stage": "backbone"},
+    ],
+    ids=["rows", "rows in int8", "sparse rows in int8", "personal parts"],
+)
+def test_a_cold_run_with_other_settings(
+    cold_shop: Path, small_config: Callable[..., Config], trained: Any, settings: dict[str, Any]
+) -> None:
+    runner = trained(small_config({"run.data": str(cold_shop), **settings}))
+    lines = [json.loads(line) for line in runner.folder.metrics.read_text().splitlines()]
+    assert len(lines) == 6 and not any(line["warnings"] for line in lines)
+    users = (PreparedData.load(cold_shop).test_position >= 0).sum()
+    for stage in STAGES:
+        assert runner.results[stage]["test"]["cold"]["users"] == users
+
+
 def test_nodes_that_do_not_test_alike(
     shop: Path, cold_shop: Path, small_config: Callable[..., Config], loopback: Any
 ) -> None:
