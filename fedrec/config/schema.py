@@ -177,8 +177,8 @@ class TrainingConfig:
     (Li et al. 2020): from the second step on, every step also goes the share mu times
     `local_learning_rate` of the way back to the round's start; 0 = none.
     gbce_calibration: `t` of gSASRec (Petrov & Macdonald 2023, equation 9).
-    random_cuts: cut long histories into windows at places drawn anew in every round, so that no
-    interaction is always the first of its window; false = always counted from the newest.
+    random_cuts: cut long histories into windows at places drawn anew in every local step, so
+    that no interaction is always the first of its window; false = always counted from the newest.
     memory_mib: bound of the per-user copies when users take several steps.
     """
 
