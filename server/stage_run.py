@@ -53,7 +53,7 @@ class StageRunner:
         if stage.name in self.results or stage.name in self._left_out():
             return
         start, parent = self._starting_point(stage)
-        strategy = self._strategy(stage, start)
+        strategy = self._strategy(stage, start, parent)
         resumed = self.config.run.resume and self.folder.load_state(strategy)
         self.folder.forget_rounds_after(
             stage.name, set(self.results), strategy.progress.round if resumed else 0
@@ -98,7 +98,7 @@ class StageRunner:
         # in the order of the model: that of a file differs from one reading to the next
         return {name: parent.arrays[name] for name in self.initial}, parent.manifest.fingerprint
 
-    def _strategy(self, stage: Stage, start: Arrays) -> StageStrategy:
+    def _strategy(self, stage: Stage, start: Arrays, parent: str | None) -> StageStrategy:
         trained = stage_groups(stage, by_group(start))
         parts = by_group(start)
         strategy = build_strategy(self.config.federation)
@@ -114,6 +114,7 @@ class StageRunner:
                 for name, value in part.items()
             },
             on_round=self._on_round,
+            parent=parent,
         )
         return strategy
 
