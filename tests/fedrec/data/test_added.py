@@ -85,7 +85,7 @@ def test_the_same_again_changes_nothing(shop, write, tmp_path) -> None:
 def test_errors(shop, write, feature_arrays, tmp_path) -> None:
     with pytest.raises(DataError, match=r"item 'tea' is in .*shop already"):
         add_items(shop, tmp_path / "o", write("new.csv", "item\nnut\ntea\n"))
-    with pytest.raises(DataError, match="describes none"):
+    with pytest.raises(DataError, match=r"empty\.csv: describes no item"):
         add_items(shop, tmp_path / "o", write("empty.csv", "item\n"))
     with pytest.raises(DataError, match="sku"):
         add_items(shop, tmp_path / "o", write("new.csv", "item\nnut\n"), item_column="sku")
@@ -96,4 +96,13 @@ def test_errors(shop, write, feature_arrays, tmp_path) -> None:
     feature_arrays(tmp_path / "other", "image", {"nut": [1, 0]})
     with pytest.raises(DataError, match=r"have image features, .*shop has text"):
         add_items(shop, tmp_path / "o", new, features=tmp_path / "other")
+    feature_arrays(tmp_path / "old", "text", {"tea": [1, 0, 0]})
+    with pytest.raises(DataError, match=r"know none of the 1 items; .* 'tea', the .* 'nut'"):
+        add_items(shop, tmp_path / "o", new, features=tmp_path / "old")
+    feature_arrays(tmp_path / "made", "text", {"nut": [1, 0, 0]})
+    write("made/text.json", '{"encoder": "d"}')
+    with pytest.raises(DataError, match=r"are of encoder 'd', those of .*shop of 'e'"):
+        add_items(shop, tmp_path / "o", new, features=tmp_path / "made")
     assert not (tmp_path / "o").exists()
+    write("made/text.json", '{"encoder": "e"}')
+    assert add_items(shop, tmp_path / "o", new, features=tmp_path / "made")
