@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.data import PreparedData
+from fedrec.errors import DataError
 from fedrec.evaluation.metrics import metric_values
 from fedrec.evaluation.ranks import rank_in_blocks
 from fedrec.evaluation.targets import SPLITS, Histories
@@ -72,8 +73,14 @@ def train_pfedrec(
 ) -> PFedRec:
     """The best round of the best of `lr_etas` by validation full NDCG@10, the test not looked at.
 
-    leak: negatives avoid the held-out items too, see `pfedrec_examples`.
+    leak: negatives avoid the held-out items too, see `pfedrec_examples`. Raises DataError for data
+    with new items: negatives here are drawn among all items.
     """
+    if data.warm_items < data.num_items:
+        raise DataError(
+            f"{data.num_items - data.warm_items} of {data.num_items} items are new: PFedRec has no "
+            "embedding of an item that nobody trained"
+        )
     found = [_train(data, seed=seed, leak=leak, rounds=rounds, lr_eta=lr_eta) for lr_eta in lr_etas]
     return max(found, key=lambda trained: trained.quality)
 

@@ -1,7 +1,9 @@
 """The Flower ClientApp: messages in, calls of the library, sums out.
 
 What leaves a node: weighted sums of updates, counts, sums of losses and of rank statistics, and how
-long it took. Where something fails: the error's type, for its text could name users or items.
+long it took. Only where `federation.sparse_rows` or `item_averaging=row` ask for it, also which
+rows of the item table a cohort touched, and what those weigh who met them (docs/protocol.md). Where
+something fails: the error's type, for its text could name users or items.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ def describe(message: Message, context: Context) -> Message:
             wire.ITEMS: node.data.warm_items,
             wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
+            wire.NEW_ITEMS: node.data.new_items_fingerprint,
             wire.PARTITION: int(cast(int, context.node_config.get("partition-id", 0))),
         }
     )

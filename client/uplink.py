@@ -29,9 +29,10 @@ def update_record(update: CohortUpdate, node: Node, context: Context, stage: str
     """
     record = _numbers(update, node, context, stage)
     if update.row_weights is not None:
-        weights = update.dense_row_weights(node.data.warm_items)
         if node.config.federation.sparse_rows:
             weights = update.row_weights[update.rows > 0]
+        else:
+            weights = update.dense_row_weights(node.data.warm_items)
         record[wire.ROW_WEIGHTS] = Array(weights.cpu().numpy().astype(np.float32))
     return record
 

@@ -46,6 +46,9 @@ FROZEN_FINGERPRINT = "frozen-fingerprint"
 WEIGHT, LOSS, USERS, SECONDS = "num-examples", "loss-sum", "users", "seconds"
 
 TRAINABLE, ITEMS, CATALOGUE, PARTITION = "trainable", "items", "catalogue", "partition"
+NEW_ITEMS = "new-items"
+"""Fingerprint of the items that nobody trains and of their features; `none` without such items."""
+
 COLD_TARGETS = "cold-targets"
 """Whether test targets are items that nobody trains: the answer to a test has one protocol more."""
 

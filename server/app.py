@@ -39,7 +39,8 @@ def main(grid: Grid, context: Context) -> None:
         for stage in STAGES.values():
             runner.run(stage)
         results = {"stages": runner.results, "environment": describe_environment(config)}
-        folder.write_results({**results, **measure_floors(config, folder)})
+        floors = measure_floors(config, folder, federation.new_items)
+        folder.write_results({**results, **floors})
 
 
 def _poll_finely(grid: Grid) -> None:

@@ -23,7 +23,7 @@ _POLL_S = 0.5
 class NodeInfo:
     """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
     items are trained, and the fingerprint of them and their features. cold_targets: whether its
-    test targets are other items."""
+    test targets are other items. new_items: the fingerprint of those, or `none`."""
 
     node_id: int
     partition: int
@@ -32,6 +32,7 @@ class NodeInfo:
     catalogue: str
     feature_dims: tuple[tuple[str, int], ...]
     cold_targets: bool = False
+    new_items: str = "none"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Federation:
     def population(self) -> int:
         """Users that can train, over all nodes."""
         return sum(node.trainable for node in self.nodes)
+
+    @property
+    def new_items(self) -> str:
+        """The fingerprint of the items that nobody trains; all nodes are alike in it."""
+        return self.nodes[0].new_items
 
     @property
     def cold_targets(self) -> bool:
@@ -121,7 +127,8 @@ def _info(reply: Message) -> NodeInfo:
         num_items=cast(int, record[wire.ITEMS]),
         catalogue=cast(str, record[wire.CATALOGUE]),
         feature_dims=tuple(sorted(dims.items())),
-        cold_targets=bool(record.get(wire.COLD_TARGETS, False)),
+        cold_targets=bool(record[wire.COLD_TARGETS]),
+        new_items=cast(str, record[wire.NEW_ITEMS]),
     )
 
 
@@ -132,6 +139,12 @@ def _check_alike(infos: Sequence[NodeInfo]) -> None:
             raise FedrecError(
                 f"nodes of partitions {first.partition} and {info.partition} do not test alike: "
                 "one asks for items that nobody trains, the other for trained ones"
+            )
+        if info.new_items != first.new_items:
+            raise FedrecError(
+                f"nodes of partitions {first.partition} and {info.partition} rank among different "
+                f"new items ({first.new_items[:12]}, {info.new_items[:12]}): "
+                "what they measure cannot be added up"
             )
         if (info.catalogue, info.num_items, info.feature_dims) != (
             first.catalogue,

@@ -24,19 +24,21 @@ LOG = logging.getLogger(__name__)
 _METRIC = ("full", "ndcg@10")
 
 
-def measure_floors(config: Config, folder: RunFolder) -> dict[str, Any]:
+def measure_floors(config: Config, folder: RunFolder, new_items: str = "none") -> dict[str, Any]:
     """`baselines` and `comparisons` of `results.json`.
 
     Empty where the run's data folder is not on this machine or is not the nodes', as in a
     deployment. Stages are compared on validation alone: the test split has been looked at once,
-    and that was it. Whom the run asked is asked here, and nobody else.
+    and that was it. Whom the run asked is asked here, and nobody else. new_items: the
+    fingerprint of the items that nobody trains, as the nodes have them.
     """
     if not config.run.baselines or not Path(config.run.data).is_dir():
         return {}
     data = PreparedData.load(config.run.data)
     paths = {name: folder.checkpoints / f"{name}.safetensors" for name in STAGES}
     held = {name: load_checkpoint(path) for name, path in paths.items() if path.exists()}
-    if any(one.manifest.catalogue != data.catalogue_fingerprint for one in held.values()):
+    catalogues = {one.manifest.catalogue for one in held.values()} | {data.catalogue_fingerprint}
+    if len(catalogues) > 1 or data.new_items_fingerprint != new_items:
         LOG.warning("%s has another catalogue than the nodes: nothing to compare with", data.path)
         return {}
     seed = config.evaluation.seed

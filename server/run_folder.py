@@ -100,6 +100,7 @@ class RunFolder:
         about = {
             "stage": strategy.stage.name,
             "frozen": strategy.frozen_fingerprint,
+            "parent": strategy.parent,
             "tensors": name,
             "fingerprint": fingerprint(arrays),
             "versions": [strategy.downlink.version, strategy.best_version],
@@ -113,7 +114,7 @@ class RunFolder:
     def load_state(self, strategy: StageStrategy) -> bool:
         """Bring a stage to where its last state was saved. False where there is none of it.
 
-        Raises FedrecError where the state is damaged or of other frozen groups.
+        Raises FedrecError where the state is damaged, of other frozen groups or of another parent.
         """
         about = self._read_json(self._state)
         if about is None or about.get("stage") != strategy.stage.name:
@@ -122,6 +123,12 @@ class RunFolder:
             raise CheckpointError(
                 f"{self.checkpoints}: the saved state of stage {strategy.stage.name!r} was trained "
                 "on other frozen groups than those of its parent checkpoint"
+            )
+        if about.get("parent") != strategy.parent:
+            raise CheckpointError(
+                f"{self.checkpoints}: the saved state of stage {strategy.stage.name!r} began from "
+                f"checkpoint {str(about.get('parent'))[:12]}, and its parent is now "
+                f"{str(strategy.parent)[:12]}"
             )
         try:
             self._restore(strategy, about)

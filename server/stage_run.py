@@ -15,6 +15,7 @@ from fedrec.config import Config, to_flat
 from fedrec.errors import FedrecError
 from fedrec.model.build import build_model
 from fedrec.stages import STAGES, Stage, stage_groups, without_parents
+from fedrec.training.personal import personal_parts
 from server.federation import Federation
 from server.optimizers import build_strategy
 from server.progress import RoundReport, StageOver
@@ -42,6 +43,7 @@ class StageRunner:
         )
         self.initial = model_arrays(model)
         self.results: dict[str, Any] = folder.stage_results() if config.run.resume else {}
+        self._ended_before = set(self.results)
 
     def run(self, stage: Stage) -> None:
         """Train, restore the best round, test once, save the checkpoint.
@@ -53,11 +55,12 @@ class StageRunner:
         if stage.name in self.results or stage.name in self._left_out():
             return
         start, parent = self._starting_point(stage)
-        strategy = self._strategy(stage, start)
+        strategy = self._strategy(stage, start, parent)
         resumed = self.config.run.resume and self.folder.load_state(strategy)
         self.folder.forget_rounds_after(
             stage.name, set(self.results), strategy.progress.round if resumed else 0
         )
+        restarted = self._personal_restarted(stage, resumed)
         began = time.monotonic() - strategy.progress.seconds
         self._train(strategy)
         test = self._test(strategy)
@@ -76,7 +79,25 @@ class StageRunner:
             parent=parent,
             skipped=self._skipped(stage),
         )
-        self._note_results(strategy, test, time.monotonic() - began)
+        self._note_results(strategy, test, time.monotonic() - began, restarted)
+
+    def _personal_restarted(self, stage: Stage, resumed: bool) -> bool:
+        """Whether what users kept before this process took over belongs to what it goes on from.
+
+        Nodes hold it for one run of Flower, so it is most likely lost: then the validation of a
+        round before, and the test of that round, are of different models.
+        """
+        ended = [STAGES[name] for name in self._ended_before]
+        kept = any(personal_parts(self.config, one) for one in ended)
+        goes_on = resumed or (kept and set(self.results) == self._ended_before)
+        if not (goes_on and personal_parts(self.config, stage)):
+            return False
+        LOG.warning(
+            "stage %s goes on without what users kept before, unless their nodes still hold it: "
+            "its test may be of the shared model alone",
+            stage.name,
+        )
+        return True
 
     def _left_out(self) -> list[str]:
         return [name for name in STAGES if not getattr(self.config.stages, name).rounds]
@@ -98,7 +119,7 @@ class StageRunner:
         # in the order of the model: that of a file differs from one reading to the next
         return {name: parent.arrays[name] for name in self.initial}, parent.manifest.fingerprint
 
-    def _strategy(self, stage: Stage, start: Arrays) -> StageStrategy:
+    def _strategy(self, stage: Stage, start: Arrays, parent: str | None) -> StageStrategy:
         trained = stage_groups(stage, by_group(start))
         parts = by_group(start)
         strategy = build_strategy(self.config.federation)
@@ -114,6 +135,7 @@ class StageRunner:
                 for name, value in part.items()
             },
             on_round=self._on_round,
+            parent=parent,
         )
         return strategy
 
@@ -149,7 +171,11 @@ class StageRunner:
         return metrics
 
     def _note_results(
-        self, strategy: StageStrategy, test: dict[str, dict[str, float]], seconds: float
+        self,
+        strategy: StageStrategy,
+        test: dict[str, dict[str, float]],
+        seconds: float,
+        personal_restarted: bool,
     ) -> None:
         progress = strategy.progress
         self.results[strategy.stage.name] = {
@@ -163,5 +189,6 @@ class StageRunner:
             "group_bytes_down": progress.group_bytes_down,
             "validation": progress.best_metrics,
             "test": test,
+            **({"personal_restarted": True} if personal_restarted else {}),
         }
         self.folder.write_results({"stages": self.results})

@@ -56,14 +56,15 @@ class StageStrategy(FedAvg):
         arrays: Arrays,
         frozen: Arrays,
         on_round: Callable[[StageStrategy, RoundReport], None],
+        parent: str | None = None,
     ) -> None:
         """Say what is trained. arrays: what trains, at the stage's start. on_round: called after
-        every round, to report and to save."""
+        every round, to report and to save. parent: fingerprint of the checkpoint it starts from."""
         self.config, self.stage, self.federation = config, stage, federation
         self.stage_config = getattr(config.stages, stage.name)
         self.by_rows = config.federation.sparse_rows and TABLE in arrays
         self.arrays, self.best_arrays = self._own(arrays), self._own(arrays)
-        self.frozen, self.best_version = frozen, 0
+        self.frozen, self.parent, self.best_version = frozen, parent, 0
         self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
         self.downlink = Downlink(
             self.arrays,

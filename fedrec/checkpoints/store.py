@@ -19,7 +19,7 @@ from fedrec.checkpoints.tensors import (
 from fedrec.data.atomic import write_json
 from fedrec.errors import CheckpointError
 
-FORMAT = 1
+FORMAT = 2  # 2: `catalogue` is a fingerprint of the keys and features of trained items alone
 
 
 @dataclass(frozen=True, kw_only=True)

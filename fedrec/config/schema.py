@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from fedrec.config.checks import at_least, between, one_of, positive, within
 from fedrec.errors import ConfigError
 
-PERSONAL_PARTS = ("embedding", "gate", "router")
+PERSONAL_PARTS = {"embedding": "backbone", "gate": "alignment", "router": "routing"}
+"""Part -> the first stage in which what it changes is active."""
+STAGE_ORDER = ("backbone", "alignment", "routing")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*").fullmatch
 
 
@@ -175,10 +177,10 @@ class TrainingConfig:
     objective: `sampled_softmax`, `bce`, `gbce` or `in_batch`. local_steps: gradient steps of size
     `local_learning_rate`; clip_norm: l2 bound of a user's update, 0 = none. proximal: mu of FedProx
     (Li et al. 2020): from the second step on, every step also goes the share mu times
-    `local_learning_rate` of the way back to the round's start; 0 = none.
+    `local_learning_rate` of the way back to the round's start, all of it at most; 0 = none.
     gbce_calibration: `t` of gSASRec (Petrov & Macdonald 2023, equation 9).
-    random_cuts: cut long histories into windows at places drawn anew in every round, so that no
-    interaction is always the first of its window; false = always counted from the newest.
+    random_cuts: cut long histories into windows at places drawn anew in every local step, so
+    that no interaction is always the first of its window; false = always counted from the newest.
     memory_mib: bound of the per-user copies when users take several steps.
     """
 
@@ -197,6 +199,17 @@ class TrainingConfig:
         at_least(self, "clip_norm", 0)
         at_least(self, "proximal", 0)
         within(self, "gbce_calibration", 0, 1)
+        if self.proximal and self.local_steps == 1:
+            raise ConfigError(
+                f"proximal = {self.proximal!r}: must be 0 where training.local_steps = 1: the "
+                "first step begins where it would pull to"
+            )
+        if self.proximal * self.local_learning_rate > 1:
+            raise ConfigError(
+                f"proximal = {self.proximal!r}: must be at most 1 / training.local_learning_rate "
+                f"= {1 / self.local_learning_rate:g}: beyond that a step overshoots the round's "
+                "start"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,7 +237,7 @@ class PersonalConfig:
                 f"parts = {self.parts!r}: must be names separated by commas, each once, "
                 f"of {', '.join(PERSONAL_PARTS)}"
             )
-        one_of(self, "from_stage", ("backbone", "alignment", "routing"))
+        one_of(self, "from_stage", STAGE_ORDER)
         positive(self, "learning_rate")
 
 
@@ -372,4 +385,14 @@ class Config:
                 "memory.short_term = 0: must be above 0 where memory.long_term = 0 and "
                 f"stages.alignment.rounds = {self.stages.alignment.rounds}: experts without a "
                 "memory know nothing, and alignment has nothing to train"
+            )
+        for part in self.personal.names:
+            self._check_it_trains(part)
+
+    def _check_it_trains(self, part: str) -> None:
+        first = max(map(STAGE_ORDER.index, (PERSONAL_PARTS[part], self.personal.from_stage)))
+        if not any(getattr(self.stages, name).rounds for name in STAGE_ORDER[first:]):
+            raise ConfigError(
+                f"personal.parts = {self.personal.parts!r}: must be without {part!r} where no "
+                f"stage from {STAGE_ORDER[first]} on has rounds: it would never train"
             )

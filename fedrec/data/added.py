@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedrec.data.arrays import IMPORTED
 from fedrec.data.arrow import pa, pq
 from fedrec.data.catalogue import Catalogue, items_table
 from fedrec.data.checksum import digest_file
@@ -43,6 +44,8 @@ def add_items(
     keyed = {} if features is None else find_features(features)
     settings = {"dataset": ADD_ITEMS, "item_column": item_column}
     files = {items.name: digest_file(items), **feature_files(keyed)}
+    if not added:
+        raise DataError(f"{items}: describes no item")
     return derive(
         source,
         out,
@@ -74,22 +77,34 @@ def _write(
 
 
 def _check(data: PreparedData, added: Catalogue, keyed: Mapping[str, KeyedFeatures]) -> None:
-    if not added:
-        raise DataError("the file of new items describes none")
     known = set(data.item_keys()[1:])
     if twice := next((key for key in added if key in known), None):
         raise DataError(f"item {twice!r} is in {data.path} already; name only new items")
-    for name, new in keyed.items():
-        if name not in data.features:
-            raise DataError(
-                f"new items have {name} features, {data.path} has {', '.join(data.features)}; "
-                "a model knows only what all its items may have"
-            )
-        if new.values.shape[1] != data.features[name].dim:
-            raise DataError(
-                f"new {name} features have {new.values.shape[1]} dimensions, those of {data.path} "
-                f"have {data.features[name].dim}"
-            )
+    for new in keyed.values():
+        _check_features(data, added, new)
+
+
+def _check_features(data: PreparedData, added: Catalogue, new: KeyedFeatures) -> None:
+    name = new.modality
+    if name not in data.features:
+        raise DataError(
+            f"new items have {name} features, {data.path} has {', '.join(data.features)}; "
+            "a model knows only what all its items may have"
+        )
+    held = data.features[name]
+    if new.values.shape[1] != held.dim:
+        raise DataError(
+            f"new {name} features have {new.values.shape[1]} dimensions, those of {data.path} "
+            f"have {held.dim}"
+        )
+    encoder, theirs = new.manifest.get("encoder"), held.manifest.get("encoder")
+    if encoder != theirs and not {encoder, theirs} & {None, IMPORTED}:
+        raise DataError(
+            f"new {name} features are of encoder {encoder!r}, those of {data.path} of {theirs!r}: "
+            "the two cannot be compared"
+        )
+    if (new.rows(added) < 0).all():
+        raise new.stranger(list(added))
 
 
 def _append_rows(

@@ -20,15 +20,14 @@ _NEEDED = {COLD: ("source", "out"), ADD_ITEMS: ("source", "out", "items")}
 
 
 def derive_folder(name: str, options: Mapping[str, Any]) -> tuple[Path, bool]:
-    """Carry out a derivation with the options that somebody gave.
+    """Carry out a derivation with the options that somebody gave, which `check_options` has passed.
 
     Returns the folder, and whether it was written; False: it is there already.
-    Raises ConfigError for an option that is missing or of other names, DataError for what fails.
+    Raises ConfigError for an option that is missing, DataError for what fails.
     """
     for option in _NEEDED[name]:
         if option not in options:
             raise ConfigError(f"prepare {name} needs {_flag(option)}")
-    check_options(name, options)
     out: Path = options["out"]
     return out, DERIVATIONS[name](**options)
 

@@ -88,12 +88,22 @@ class PreparedData:
         The same on all nodes with the same catalogue, whatever interactions they hold, and in a
         folder that has new items after these.
         """
-        rows = self.warm_items + 1
-        digest = hashlib.sha256(json.dumps(self.item_keys()[1:rows]).encode())
+        return self._fingerprint(1, self.warm_items + 1)
+
+    @cached_property
+    def new_items_fingerprint(self) -> str:
+        """The same over the items after warm_items; `none` where there are none."""
+        if self.warm_items == self.num_items:
+            return "none"
+        return self._fingerprint(self.warm_items + 1, self.num_items + 1)
+
+    def _fingerprint(self, first: int, end: int) -> str:
+        digest = hashlib.sha256(json.dumps(self.item_keys()[first:end]).encode())
         for name, table in self.features.items():
+            start = 0 if first == 1 else first  # the padding's row belongs to the trained items
             digest.update(f"{name} {table.dim}\n".encode())
-            digest.update(np.ascontiguousarray(table.values[:rows]).data)
-            digest.update(table.present[:rows].tobytes())
+            digest.update(np.ascontiguousarray(table.values[start:end]).data)
+            digest.update(table.present[start:end].tobytes())
         return digest.hexdigest()
 
     def history(self, user: int) -> NDArray[np.int32]:

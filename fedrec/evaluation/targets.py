@@ -137,8 +137,9 @@ def draw_negatives(
 ) -> NDArray[np.int32]:
     """Items that `user` never interacted with, uniform and without duplicates: int32 [100].
 
-    They depend on (seed, user) alone: not on the split, the batch, the node or the model. The whole
-    history is avoided, held-out items included. All unseen items where there are fewer than 100.
+    They depend on (seed, user, known) alone: not on the batch, the node or the model, and on the
+    split only where there are new items, which `known` leaves out of validation. The whole history
+    is avoided, held-out items included. All unseen items where there are fewer than 100.
     known: only items 1..known are drawn, None: all.
     """
     seen = np.unique(data.history(user))

@@ -70,27 +70,38 @@ def predict_embeddings(
     Returns predicted [new, dim], zero where nothing is known, and known: bool [new].
     """
     trained = len(table)
-    features, known = _side_by_side(modalities, trained + new)
+    known = _known(modalities, trained + new)
     rows = torch.nonzero(known[1:trained]).flatten() + 1
     if not len(rows):
-        return table.new_zeros(new, table.shape[1]), known[trained:] & False
+        return table.new_zeros(new, table.shape[1]), table.new_zeros(new, dtype=torch.bool)
     rows = rows[:: -(-len(rows) // _MOST_ROWS)]
     widths = [held.values.shape[1] + 1 for held in modalities.values()]
-    ridge = fit_ridge(features[rows].double().cpu(), table[rows].double().cpu(), widths)
-    found = ridge.predict(features[trained:].double().cpu()) - ridge.middle
+    targets = table[rows.to(table.device)].double().cpu()
+    ridge = fit_ridge(_side_by_side(modalities, rows), targets, widths)
+    unseen = _side_by_side(modalities, torch.arange(trained, trained + new))
+    found = ridge.predict(unseen) - ridge.middle
     predicted = (ridge.middle + loudness * found).to(table)
-    return predicted * known[trained:, None].to(table.device), known[trained:].to(table.device)
+    there = known[trained:].to(table.device)
+    return predicted * there.unsqueeze(-1), there
 
 
-def _side_by_side(modalities: Mapping[str, Modality], rows: int) -> tuple[Tensor, Tensor]:
-    """The features of all modalities, each followed by whether it is there: [rows, features]; and
-    whether anything is there: bool [rows]."""
-    parts, known = [torch.zeros(rows, 0)], torch.zeros(rows, dtype=torch.bool)
+def _known(modalities: Mapping[str, Modality], rows: int) -> Tensor:
+    """Whether any modality is there: bool [rows], on the CPU."""
+    known = torch.zeros(rows, dtype=torch.bool)
     for held in modalities.values():
-        there = held.present.cpu().unsqueeze(-1)
-        parts += [held.values.cpu() * there, there]
-        known |= there.squeeze(-1)
-    return torch.cat(parts, dim=-1), known
+        known |= held.present.cpu()
+    return known
+
+
+def _side_by_side(modalities: Mapping[str, Modality], rows: Tensor) -> Tensor:
+    """The features of all modalities, each followed by whether it is there: float64 [rows,
+    features] of these rows, on the CPU; no others are copied."""
+    parts = []
+    for held in modalities.values():
+        wanted = rows.to(held.values.device)
+        there = held.present[wanted].unsqueeze(-1)
+        parts += [(held.values[wanted] * there).double().cpu(), there.double().cpu()]
+    return torch.cat(parts, dim=-1)
 
 
 def _over(model: FedDMMR, table: Tensor) -> FedDMMR:

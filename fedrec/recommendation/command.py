@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fedrec.errors import CheckpointError
+from fedrec.evaluation.command import find_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +54,10 @@ def recommend_command(
 
 def find_checkpoint(run: Path, stage: str | None) -> Path:
     """The checkpoint of a stage, None: of the last that has one. Raises CheckpointError."""
-    from fedrec.stages import STAGES
-
-    paths = {name: run / "checkpoints" / f"{name}.safetensors" for name in STAGES}
-    there = [name for name, path in paths.items() if path.exists()]
-    if not there:
-        raise CheckpointError(f"{run} holds no checkpoints/<stage>.safetensors; is it a run?")
+    there = {path.stem: path for path in find_checkpoints(run)}
     if stage is not None and stage not in there:
         raise CheckpointError(f"{run} has no checkpoint of {stage!r}; it has {', '.join(there)}")
-    return paths[stage or there[-1]]
+    return there[stage or list(there)[-1]]
 
 
 def recommendation_table(found: Sequence[Recommendation]) -> Table:

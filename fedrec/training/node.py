@@ -183,8 +183,10 @@ class Node:
         """(users [batch], what each did until now) -> scores [batch, known + 1] of the items
         1..known.
 
-        Of items that the model was not trained with the embeddings are predicted; what there is
-        nothing to predict from scores -inf. Only items that it was trained with are its input.
+        What each did must be the beginning of the user's own history here, new items aside, for
+        what the memory holds after so many items is cached by user and number. Of items that the
+        model was not trained with the embeddings are predicted; what there is nothing to predict
+        from scores -inf. Only items that it was trained with are its input.
         """
         with torch.no_grad():
             loudness = self.config.evaluation.new_item_loudness

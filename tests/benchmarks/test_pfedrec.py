@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import pfedrec
+from fedrec.errors import DataError
 from fedrec.evaluation.metrics import metric_values
 from fedrec.evaluation.ranks import rank_in_blocks
 from pfedrec_clients import Clients, Rates, local_step, train_round
@@ -151,6 +152,14 @@ def test_the_best_round_and_rate_by_validation_are_what_ranks(toy_data) -> None:
     ]
     assert trained.quality == max(alone)
     assert trained.chosen["lr_eta"] == [0.01, 1.0][alone.index(max(alone))]
+
+
+def test_new_items_are_refused(toy_data) -> None:
+    class Cold(Changed):
+        warm_items = toy_data.num_items - 3
+
+    with pytest.raises(DataError, match=rf"3 of {toy_data.num_items} items are new: PFedRec"):
+        pfedrec.train_pfedrec(Cold(toy_data, toy_data.items), seed=0, leak=False, rounds=1)
 
 
 def test_the_command_prints_both_variants_and_writes_them(

@@ -171,6 +171,7 @@ def test_a_description_holds_counts_widths_and_a_fingerprint(
         wire.TRAINABLE: int((data.train_end[held.start : held.stop] >= 2).sum()),
         wire.ITEMS: 24,
         wire.CATALOGUE: data.catalogue_fingerprint,
+        wire.NEW_ITEMS: "none",
         wire.COLD_TARGETS: False,
         wire.FEATURE_DIM + "visual": 6,
         wire.FEATURE_DIM + "semantic": 5,

@@ -342,6 +342,33 @@ def test_a_resumed_run_goes_on_with_what_the_nodes_still_hold(
         for name, value in arrays.items():
             np.testing.assert_array_equal(before[number][name], value)
     assert ("they begin at zero again" in caplog.text) == (state == "is lost")
+    assert again.results["backbone"]["personal_restarted"]
+    assert "stage backbone goes on without what users kept before" in caplog.text
+
+
+def test_only_the_first_stage_after_a_resume_says_that_it_began_anew(
+    federate: Federate, small_config: Configure
+) -> None:
+    runner, _ = federate(small_config(KEEPS), 2)
+    runner.run(STAGES["backbone"])
+    again, _ = federate(small_config(KEEPS, run={"resume": True}), 2)
+    for stage in STAGES.values():
+        again.run(stage)
+
+    marked = {name: "personal_restarted" in found for name, found in again.results.items()}
+    assert marked == {"backbone": False, "alignment": True, "routing": False}
+
+
+def test_a_resume_says_nothing_of_what_nobody_kept(
+    federate: Federate, small_config: Configure
+) -> None:
+    later = {**KEEPS, "personal.from_stage": "alignment"}
+    runner, _ = federate(small_config(later), 2)
+    runner.run(STAGES["backbone"])
+    again, _ = federate(small_config(later, run={"resume": True}), 2)
+    again.run(STAGES["alignment"])
+
+    assert "personal_restarted" not in again.results["alignment"]
 
 
 @pytest.mark.parametrize("local_steps", [1, 2])

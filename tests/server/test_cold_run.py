@@ -70,7 +70,7 @@ def test_a_run_reports_the_cold_protocol(
         path = runner.folder.path / "ranks.parquet"
         write_rank_file(path, {stage: [ranks]}, metadata={})
         assert metrics_from_rank_file(path)[stage]["test"] == again
-    floors = measure_floors(config, runner.folder)["baselines"]
+    floors = measure_floors(config, runner.folder, data.new_items_fingerprint)["baselines"]
     assert all(set(one["test"]) == {"full", "sampled100", "cold"} for one in floors.values())
     assert all("cold" not in one["validation"] for one in floors.values())
     evaluate = typer.Typer()
@@ -87,6 +87,31 @@ def test_a_run_reports_the_cold_protocol(
     assert floors["popularity"]["test"]["full"]["hr@5"] == 0
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"federation.item_averaging": "row"},
+        {"federation.item_averaging": "row", "federation.transport": "int8"},
+        {
+            "federation.item_averaging": "row",
+            "federation.transport": "int8",
+            "federation.sparse_rows": True,
+        },
+        {"personal.parts": "embedding,gate,router", "personal.from_stage": "backbone"},
+    ],
+    ids=["rows", "rows in int8", "sparse rows in int8", "personal parts"],
+)
+def test_a_cold_run_with_other_settings(
+    cold_shop: Path, small_config: Callable[..., Config], trained: Any, settings: dict[str, Any]
+) -> None:
+    runner = trained(small_config({"run.data": str(cold_shop), **settings}))
+    lines = [json.loads(line) for line in runner.folder.metrics.read_text().splitlines()]
+    assert len(lines) == 6 and not any(line["warnings"] for line in lines)
+    users = (PreparedData.load(cold_shop).test_position >= 0).sum()
+    for stage in STAGES:
+        assert runner.results[stage]["test"]["cold"]["users"] == users
+
+
 def test_nodes_that_do_not_test_alike(
     shop: Path, cold_shop: Path, small_config: Callable[..., Config], loopback: Any
 ) -> None:
@@ -98,6 +123,24 @@ def test_nodes_that_do_not_test_alike(
     (other / "split.json").write_text(json.dumps(folder))
     grid.contexts[999].node_config["data"] = str(other)
     with pytest.raises(FedrecError, match="partitions 0 and 1 do not test alike"):
+        gather_federation(grid, nodes=2, timeout_s=1.0, reply_timeout_s=1.0)
+
+
+def test_nodes_and_server_with_different_new_items(
+    shop: Path, tmp_path: Path, small_config: Callable[..., Config], federate: Federate
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        new = tmp_path / f"{folder.name}.csv"
+        new.write_text(f"item\n{folder.name}\n")
+        add_items(shop, folder, new)
+    config = small_config(run={"data": str(folders[0]), "baselines": True})
+    runner, grid = federate(config, 2)
+    theirs = PreparedData.load(folders[1]).new_items_fingerprint
+    assert measure_floors(config, runner.folder, theirs) == {}
+    assert measure_floors(config, runner.folder, runner.federation.new_items)
+    grid.contexts[999].node_config["data"] = str(folders[1])
+    with pytest.raises(FedrecError, match="0 and 1 rank among different new items"):
         gather_federation(grid, nodes=2, timeout_s=1.0, reply_timeout_s=1.0)
 
 

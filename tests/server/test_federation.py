@@ -24,6 +24,8 @@ GOOD: dict[str, Any] = {
     wire.TRAINABLE: 5,
     wire.ITEMS: 24,
     wire.CATALOGUE: "a" * 64,
+    wire.NEW_ITEMS: "none",
+    wire.COLD_TARGETS: False,
     wire.FEATURE_DIM + "visual": 6,
     wire.FEATURE_DIM + "semantic": 5,
 }
@@ -127,6 +129,13 @@ def test_nodes_with_different_catalogues(other: dict[str, Any]) -> None:
     grid = AnsweringGrid({1: {}, 2: {wire.PARTITION: 1, **other}})
 
     with pytest.raises(FedrecError, match=r"partition 1 has .* partition 0 has .* one catalogue"):
+        gather(grid)
+
+
+def test_nodes_with_different_new_items() -> None:
+    grid = AnsweringGrid({1: {}, 2: {wire.PARTITION: 1, wire.NEW_ITEMS: "c" * 64}})
+
+    with pytest.raises(FedrecError, match=r"rank among different new items \(none, c{12}\)"):
         gather(grid)
 
 

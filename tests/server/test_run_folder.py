@@ -46,6 +46,7 @@ def make(
     stage: str = "backbone",
     frozen: dict[str, Any] = FROZEN,
     optimizer: str = "fedadam",
+    parent: str | None = None,
     **federation: Any,
 ) -> StageStrategy:
     named = {"optimizer": optimizer, **federation}
@@ -58,6 +59,7 @@ def make(
         arrays=ARRAYS,
         frozen=frozen,
         on_round=lambda strategy, report: None,
+        parent=parent,
     )
     return strategy
 
@@ -268,6 +270,15 @@ def test_a_state_that_was_trained_on_another_parent_is_refused(folder: RunFolder
 
     with pytest.raises(CheckpointError, match="other frozen groups"):
         folder.load_state(make(frozen=foreign))
+
+
+def test_a_state_that_began_from_another_checkpoint_is_refused(folder: RunFolder) -> None:
+    """The same frozen groups do not make the same parent."""
+    folder.save_state(at_round(3, parent="a" * 64))
+
+    with pytest.raises(CheckpointError, match=r"began from checkpoint a{12}, .* is now b{12}$"):
+        folder.load_state(make(parent="b" * 64))
+    assert folder.load_state(make(parent="a" * 64))
 
 
 # ------------------------------------------------------------------------------- lines of metrics

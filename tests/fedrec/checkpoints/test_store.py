@@ -36,7 +36,7 @@ def test_the_files_of_a_checkpoint(save) -> None:
         "backbone.json", "backbone.safetensors",
     ]  # fmt: skip
     manifest = json.loads(saved.path.with_suffix(".json").read_text())
-    assert manifest["groups"].keys() == {"backbone", "gate"} and manifest["format"] == 1
+    assert manifest["groups"].keys() == {"backbone", "gate"} and manifest["format"] == 2
 
 
 def test_every_flipped_byte_of_the_tensors_is_found(save) -> None:
@@ -91,9 +91,9 @@ def test_a_manifest_of_another_checkpoint(save) -> None:
     [
         ("{", "is damaged"),
         ("\x00\x80", "is damaged"),
-        ("[]", "format None, this version reads 1"),
-        ('{"format": 2}', "format 2, this version reads 1"),
-        ('{"format": 1}', "not a checkpoint manifest: .*missing"),
+        ("[]", "format None, this version reads 2"),
+        ('{"format": 1}', "format 1, this version reads 2"),
+        ('{"format": 2}', "not a checkpoint manifest: .*missing"),
     ],
 )
 def test_a_manifest_that_is_none(save, content, message) -> None:

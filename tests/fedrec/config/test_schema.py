@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from fedrec.config import Config, from_flat, to_flat
+from fedrec.config.schema import PERSONAL_PARTS, STAGE_ORDER
 from fedrec.errors import ConfigError
 from fedrec.model.experts import ADAPTERS
+from fedrec.stages import STAGES as REGISTERED
 from fedrec.training.losses import OBJECTIVES
+from fedrec.training.personal import PARTS
 from fedrec.training.weighting import WEIGHTINGS
 from fedrec.transport import CODECS
 
@@ -199,6 +202,41 @@ def test_defaults_that_earlier_mistakes_decided() -> None:
 @pytest.mark.parametrize("parts", ["adapter", "gate,gate", "gate,", " "])
 def test_personal_parts_are_known_and_named_once(parts) -> None:
     refused("personal.parts", parts)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("embedding", {"stages.routing.rounds": 0}),
+        ("gate", {"stages.routing.rounds": 0, "stages.alignment.rounds": 0}),
+        ("router", {"stages.routing.rounds": 0, "personal.from_stage": "backbone"}),
+    ],
+)
+def test_a_personal_part_needs_a_stage_in_which_it_trains(part, changes) -> None:
+    message = f"personal.parts = '{part}': must be without '{part}' where no stage from"
+    with pytest.raises(ConfigError, match=message):
+        from_flat({"personal.parts": part, **changes})
+    trains = {**changes, f"stages.{PERSONAL_PARTS[part]}.rounds": 1}
+    trains["personal.from_stage"] = "backbone"
+    assert from_flat({"personal.parts": part, **trains}).personal.names == (part,)
+
+
+def test_the_first_stage_of_a_part_is_the_first_in_which_it_takes_part() -> None:
+    assert tuple(REGISTERED) == STAGE_ORDER and PERSONAL_PARTS.keys() == PARTS.keys()
+    for part, first in PERSONAL_PARTS.items():
+        active = [name for name in REGISTERED if PARTS[part].takes_part(REGISTERED[name].active)]
+        assert active == list(STAGE_ORDER[STAGE_ORDER.index(first) :])
+
+
+@pytest.mark.parametrize(
+    ("steps", "rate", "proximal"), [(1, 1.0, 0.1), (2, 1.0, 1.01), (5, 4.0, 0.26)]
+)
+def test_a_proximal_term_acts_and_does_not_overshoot(steps, rate, proximal) -> None:
+    changes = {"training.local_steps": steps, "training.local_learning_rate": rate}
+    with pytest.raises(ConfigError, match=rf"^training.proximal = {proximal}: must be "):
+        from_flat({**changes, "training.proximal": proximal})
+    most = {**changes, "training.local_steps": 2, "training.proximal": 1 / rate}
+    assert from_flat(most).training.proximal == 1 / rate
 
 
 def test_nobody_keeps_anything_unless_asked_to() -> None:

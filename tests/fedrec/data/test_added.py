@@ -50,17 +50,25 @@ def test_the_fingerprint_stays_as_long_as_the_trained_items_do(shop, write, tmp_
     out, again = tmp_path / "out", tmp_path / "again"
     add_items(shop, out, write("new.csv", "item\nnut\n"))
     assert PreparedData.load(out).catalogue_fingerprint == fingerprint
+    assert PreparedData.load(shop).new_items_fingerprint == "none"
+    new = PreparedData.load(out).new_items_fingerprint
+    assert len(new) == 64
     add_items(out, again, write("more.csv", "item\nfig\n"))
     found = PreparedData.load(again, verify=True)
     assert found.catalogue_fingerprint == fingerprint
     assert (found.num_items, found.warm_items) == (5, 3)
+    assert found.new_items_fingerprint not in ("none", new)
+    new = found.new_items_fingerprint
     rows = np.array(found.features["text"].values, dtype=np.float32)
     rows[5] = [1, 0, 0]  # the new item's own
     write_features(again, "text", rows, rows.any(axis=1), {})
     assert PreparedData.load(again).catalogue_fingerprint == fingerprint
+    other = PreparedData.load(again).new_items_fingerprint
+    assert other != new
     rows[1] = [1, 0, 0]
     write_features(again, "text", rows, rows.any(axis=1), {})
     assert PreparedData.load(again).catalogue_fingerprint != fingerprint
+    assert PreparedData.load(again).new_items_fingerprint == other
 
 
 def test_the_same_again_changes_nothing(shop, write, tmp_path) -> None:
@@ -77,7 +85,7 @@ def test_the_same_again_changes_nothing(shop, write, tmp_path) -> None:
 def test_errors(shop, write, feature_arrays, tmp_path) -> None:
     with pytest.raises(DataError, match=r"item 'tea' is in .*shop already"):
         add_items(shop, tmp_path / "o", write("new.csv", "item\nnut\ntea\n"))
-    with pytest.raises(DataError, match="describes none"):
+    with pytest.raises(DataError, match=r"empty\.csv: describes no item"):
         add_items(shop, tmp_path / "o", write("empty.csv", "item\n"))
     with pytest.raises(DataError, match="sku"):
         add_items(shop, tmp_path / "o", write("new.csv", "item\nnut\n"), item_column="sku")
@@ -88,4 +96,13 @@ def test_errors(shop, write, feature_arrays, tmp_path) -> None:
     feature_arrays(tmp_path / "other", "image", {"nut": [1, 0]})
     with pytest.raises(DataError, match=r"have image features, .*shop has text"):
         add_items(shop, tmp_path / "o", new, features=tmp_path / "other")
+    feature_arrays(tmp_path / "old", "text", {"tea": [1, 0, 0]})
+    with pytest.raises(DataError, match=r"know none of the 1 items; .* 'tea', the .* 'nut'"):
+        add_items(shop, tmp_path / "o", new, features=tmp_path / "old")
+    feature_arrays(tmp_path / "made", "text", {"nut": [1, 0, 0]})
+    write("made/text.json", '{"encoder": "d"}')
+    with pytest.raises(DataError, match=r"are of encoder 'd', those of .*shop of 'e'"):
+        add_items(shop, tmp_path / "o", new, features=tmp_path / "made")
     assert not (tmp_path / "o").exists()
+    write("made/text.json", '{"encoder": "e"}')
+    assert add_items(shop, tmp_path / "o", new, features=tmp_path / "made")

@@ -64,7 +64,7 @@ def trained(node: Node, model: FedDMMR, stage: str, members: list[int] = MEMBERS
 
 
 def test_the_configurable_parts_are_the_registered() -> None:
-    assert tuple(PARTS) == PERSONAL_PARTS
+    assert tuple(PARTS) == tuple(PERSONAL_PARTS)
 
 
 def test_a_part_takes_part_where_what_it_changes_is_active(toy_config) -> None:
