@@ -293,7 +293,11 @@ class StagesConfig:
     force: bool = False
     backbone: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=200, learning_rate=6e-3, final_rate=0.05, backbone_rate=0.25
+            rounds=400,
+            learning_rate=4e-3,
+            final_rate=0.05,
+            backbone_rate=0.5,
+            windows=2,
         )
     )
     alignment: StageConfig = field(
