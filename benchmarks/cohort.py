@@ -29,7 +29,8 @@ HEADER += ["ours, users/s", "loop", "centralised", "ours / loop", "ours / centra
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured together. windows: of a user's history, 0 = as configured."""
+    """What is measured together. windows: of a user's history, 0 = all
+    in the backbone stage, as configured in the others."""
 
     stage: str
     steps: int = 1
@@ -42,12 +43,13 @@ class Cell:
     def settings(self) -> list[str]:
         """The same as `key=value`."""
         drawn = [f"stages.{self.stage}.windows={self.windows}", f"stages.{self.stage}.positions=0"]
+        whole = ["stages.backbone.windows=0"]
         return [
             f"training.local_steps={self.steps}",
             f"model.max_len={self.length}",
             f"model.dim={self.dim}",
             f"model.inner={4 * self.dim}",
-            *(drawn if self.windows else []),
+            *(drawn if self.windows else whole),
         ]
 
 
@@ -137,7 +139,10 @@ def length(update: dict[str, Tensor]) -> float:
 def row(cell: Cell, found: dict[str, Any]) -> list[object]:
     """A line of the table."""
     about: list[object] = [*asdict(cell).values()]
-    about[2], about[5] = found["users"], cell.windows or "as configured"
+    about[2], about[5] = (
+        found["users"],
+        cell.windows or ("all" if cell.stage == "backbone" else "as configured"),
+    )
     speeds = [found["users_per_s"][name].text() for name in ("ours", "loop", "centralised")]
     return [*about, *speeds, found["ours/loop"].text(2), found["ours/centralised"].text(2)]
 
