@@ -61,7 +61,7 @@ BESIDE = {  # what is run beside the plain grid
 FIXED = [
     "stages.alignment.rounds=0", "stages.routing.rounds=0", "run.baselines=false",
     "run.threads=1", "federation.users_per_round=64", "stages.backbone.windows=2",
-    "stages.backbone.rounds=60", "evaluation.every=5", "evaluation.test_users=1",
+    "evaluation.every=5", "evaluation.test_users=1",
 ]  # fmt: skip
 QUICK = ["federation.users_per_round=8", "stages.backbone.rounds=4", "evaluation.every=2"]
 HEADER = ["server", "steps", "variant", "rates", "best", "last", "MB a round", "rounds to", "MB to"]
@@ -95,13 +95,16 @@ Record = dict[str, Any]
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("data", nargs="?", type=Path, default=DATA, help="a prepared folder")
+    parser.add_argument("--steps", nargs="+", type=int, default=STEPS, help="local steps")
+    parser.add_argument("--rounds", type=int, default=60, help="of every run")
     parser.add_argument("--out", type=Path, default=Path("runs/communication"))
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--picture", type=Path, help="default: OUT/communication.svg")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    fixed = [f"run.data={asked.data}", *FIXED, *(QUICK if asked.quick else [])]
-    cells = list(quick_grid() if asked.quick else grid())
+    fixed = [f"run.data={asked.data}", f"stages.backbone.rounds={asked.rounds}", *FIXED]
+    fixed += QUICK if asked.quick else []
+    cells = list(quick_grid() if asked.quick else grid(asked.steps))
     records = study(cells, fixed, asked)
     chosen = choose(zip(cells, records, strict=True))
     picture = asked.picture or asked.out / "communication.svg"
@@ -111,9 +114,9 @@ def main() -> None:
     print(f"picture: {picture}")
 
 
-def grid() -> Iterator[Cell]:
+def grid(steps_wanted: Iterable[int] = STEPS) -> Iterator[Cell]:
     """Every server with every number of steps; what holds drift, at several steps."""
-    for steps in STEPS:
+    for steps in steps_wanted:
         for server in ONE_STEP:
             for variant in ("plain", *BESIDE.get((steps, server), ())):
                 pairs = rates(server, steps, variant)
