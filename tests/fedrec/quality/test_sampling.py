@@ -25,6 +25,7 @@ def histories(*own: list[int], num_items: int = 9) -> SimpleNamespace:
     return SimpleNamespace(
         num_users=len(own),
         num_items=num_items,
+        warm_items=num_items,
         offsets=np.concatenate(([0], np.cumsum(lengths))),
         items=np.concatenate([np.array(items, dtype=np.int32) for items in own]),
         train_end=lengths - 2,
