@@ -162,30 +162,32 @@ def test_a_new_item_is_recommended_without_retraining(
     data = PreparedData.load(shop)
     checkpoint = load_checkpoint(find_checkpoint(popular.folder.path, None))
     assert checkpoint.manifest.stage == "routing"
-    loved = recommend(checkpoint, data, 3, count=1)[0]
+    loved, *_, unloved = recommend(checkpoint, data, 3, count=100)
     seen = set(data.history(3).tolist())
     assert (
         loved.item not in seen and not loved.new and loved.title == data.item_titles()[loved.item]
     )
-    # one like the item that this user is recommended first, and one that nothing is known of
-    (tmp_path / "new.csv").write_text("item,title\ntwin,The twin\nblank,Unknown\n")
+    # one like the item that this user is recommended first, one like the last, one unknown
+    (tmp_path / "new.csv").write_text("item,title\ntwin,The twin\nother,O\nblank,Unknown\n")
     features = tmp_path / "features"
     features.mkdir()
     for name, table in data.features.items():
-        np.save(features / f"{name}.npy", table.values[[loved.item]].astype(np.float32))
-        (features / f"{name}_index.csv").write_text("row,key\n0,twin\n")
+        rows = table.values[[loved.item, unloved.item]].astype(np.float32)
+        np.save(features / f"{name}.npy", rows)
+        (features / f"{name}_index.csv").write_text("row,key\n0,twin\n1,other\n")
     add_items(shop, tmp_path / "more", tmp_path / "new.csv", features=features)
     more = PreparedData.load(tmp_path / "more")
     found = recommend(checkpoint, more, 3, count=100)
     place = {one.key: rank for rank, one in enumerate(found, 1)}
-    assert (
-        place["twin"] <= (len(found) + 1) // 2 and "blank" not in place
-    )  # a toy's two dozen items
-    assert len(found) == 25 - len(seen) and not seen & {one.item for one in found}
+    assert place["twin"] < place["other"] and "blank" not in place
+    assert len(found) == 26 - len(seen) and not seen & {one.item for one in found}
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
     only = recommend(checkpoint, more, 3, count=5, new_only=True)
-    assert [(one.key, one.title, one.new) for one in only] == [("twin", "The twin", True)]
-    others = [one.key for one in found if one.key != "twin"]
+    assert [(one.key, one.title, one.new) for one in only] == [
+        ("twin", "The twin", True),
+        ("other", "O", True),
+    ]
+    others = [one.key for one in found if not one.new]
     assert others == [one.key for one in recommend(checkpoint, data, 3, count=100)]
 
 
