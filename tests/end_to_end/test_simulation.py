@@ -49,7 +49,7 @@ def test_results_hold_every_stage_and_what_it_is_compared_with(unbroken: Any) ->
     for name, stage in results["stages"].items():
         assert set(stage) == {
             "rounds", "best_round", "seconds", "bytes_up", "bytes_down", "group_bytes_up",
-            "group_bytes_down", "validation", "test",
+            "group_bytes_down", "validation", "test", "skipped",
         }  # fmt: skip
         assert stage["rounds"] == ROUNDS[name]
         assert 1 <= stage["best_round"] <= ROUNDS[name]
