@@ -31,7 +31,7 @@ from fedrec.baselines.fitting import users_at_once
 from fedrec.data import PreparedData
 from fedrec.data.atomic import write_json
 from fedrec.errors import ConfigError, DataError
-from fedrec.evaluation.rank_file import read_rank_file, write_rank_file
+from fedrec.evaluation.rank_file import write_rank_file
 from fedrec.evaluation.ranks import Ranks, ScoreBlock, rank_in_blocks
 from fedrec.evaluation.segments import item_segments, training_counts
 from fedrec.evaluation.targets import SPLITS, targets_of, users_with_target
@@ -100,16 +100,6 @@ def by_scores(
         return rank_in_blocks(
             scorer(data, split), data, None, split, seed=EVALUATION_SEED, block=block
         )
-
-    return Chosen(rank=rank, about=about or {})
-
-
-def by_file(path: Path, stage: str, about: Mapping[str, Any] | None = None) -> Chosen:
-    """A model that something else has ranked with our protocol: a rank file, and a stage of it."""
-
-    def rank(data: PreparedData, split: str) -> Ranks:
-        parts = {ranks.split: ranks for ranks in read_rank_file(path).stages[stage]}
-        return parts[split]
 
     return Chosen(rank=rank, about=about or {})
 

@@ -1,7 +1,7 @@
 """What is compared, one line a system: the floors, no federation, plain averaging, and ours.
 
 A system of somebody else is one more line: a function that returns its models (see `study.System`),
-built with `by_scores` from whatever scores users, or with `by_file` from a rank file.
+built with `by_scores` from whatever scores users.
 """
 
 from __future__ import annotations

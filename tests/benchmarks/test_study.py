@@ -13,10 +13,9 @@ import torch
 import study
 from fedrec.data import PreparedData
 from fedrec.errors import ConfigError, DataError
-from fedrec.evaluation.rank_file import read_rank_file
 from fedrec.evaluation.ranks import Ranks
 from fedrec.evaluation.targets import SPLITS, input_items, targets_of, users_with_target
-from study import Chosen, Task, by_file, by_scores
+from study import Chosen, Task, by_scores
 
 
 class Counted:
@@ -112,16 +111,6 @@ def test_ranks_of_other_targets_are_refused(task: Task) -> None:
     with pytest.raises(DataError, match="expected the validation targets of the 12 users"):
         study.run(task, Cheats())
     assert not task.finished
-
-
-def test_ranks_that_something_else_has_written_count_as_they_are(task: Task) -> None:
-    study.run(task, Counted())
-    data, path = PreparedData.load(task.data), task.folder / study.RANKS
-    written = {ranks.split: ranks for ranks in read_rank_file(path).stages["counted"]}
-    again = by_file(path, "counted", {"from": "elsewhere"})
-    for split in SPLITS:
-        found = again.rank(data, split)
-        np.testing.assert_array_equal(found.rank["full"], written[split].rank["full"])
 
 
 def test_what_a_run_was_and_chose_stands_beside_its_ranks(task: Task) -> None:
