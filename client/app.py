@@ -34,7 +34,7 @@ def describe(message: Message, context: Context) -> Message:
     node = load_node(context)
     answer = ConfigRecord(
         {
-            wire.TRAINABLE: len(node.trainable),
+            wire.TRAINABLE: len(node.drawn_from),
             wire.ITEMS: node.data.warm_items,
             wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
