@@ -307,7 +307,7 @@ class StagesConfig:
     )
     alignment: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=80,
+            rounds=40,
             learning_rate=1e-2,
             final_rate=0.1,
             positions=16,
@@ -317,7 +317,7 @@ class StagesConfig:
     )
     routing: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=80,
+            rounds=40,
             learning_rate=4e-3,
             final_rate=0.1,
             backbone_rate=0.1,
@@ -355,7 +355,7 @@ class EvaluationConfig:
     loud as trained ones; more shows new items to more people, at the price of the others.
     """
 
-    every: int = 40
+    every: int = 20
     seed: int = 0
     users: int = 0
     test_users: int = 0
