@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
+
+import pytest
+
 from fedrec import cli
 from fedrec.deployment import read_node_folder, read_server_folder
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch) -> None:
+    point = EntryPoint("deploy", "fedrec.deployment.command:deploy", cli.GROUP)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [point])
 
 
 def test_from_nothing_to_a_changed_deployment(tmp_path, capsys) -> None:

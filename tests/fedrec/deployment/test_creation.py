@@ -60,10 +60,8 @@ def test_nothing_is_open_to_others_whatever_the_umask(tmp_path, umask) -> None:
     finally:
         os.umask(before)
     for path, mode in modes(tmp_path / "open" / "fed").items():
-        folder_or_script = (
-            path.endswith("start.sh") or "." not in path.split("/")[-1] or path == "."
-        )
-        assert mode == (0o700 if folder_or_script else 0o600), path
+        entered_or_run = path == "." or "." not in path or path.endswith("start.sh")
+        assert mode == (0o700 if entered_or_run else 0o600), path
 
 
 def test_nothing_is_overwritten(deployment, tmp_path) -> None:

@@ -59,9 +59,7 @@ def test_flower_reads_the_keys(made_once) -> None:
     assert uses_nist_ec_curve(private.public_key())
 
 
-@pytest.mark.parametrize(
-    "name", ["ca.crt", "server.crt", "server.key", "server.toml", "nodes.toml"]
-)
+@pytest.mark.parametrize("name", "ca.crt server.crt server.key server.toml nodes.toml".split())
 def test_a_file_that_is_missing_is_named(deployment, name) -> None:
     (deployment / "server" / name).unlink()
     with pytest.raises(ConfigError, match=rf"server/{name}: the file is missing"):

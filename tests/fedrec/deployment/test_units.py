@@ -16,7 +16,7 @@ def installed(deployment, name: str) -> str:
     """The unit as it would be installed here, with the folder of this deployment."""
     text = (deployment / name / UNITS[name]).read_text()
     assert f"ExecStart=/etc/fedrec/{name}/start.sh" in text
-    return text.replace("/etc/fedrec", str(deployment)).replace("=fedrec\n", "=nobody\n")
+    return text.replace("/etc/fedrec", str(deployment)).replace("=fedrec\n", "=root\n")
 
 
 @needs_systemd
