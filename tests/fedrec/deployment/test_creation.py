@@ -76,7 +76,7 @@ def test_nothing_is_overwritten(deployment, tmp_path) -> None:
 
 
 def test_a_failure_leaves_no_key_behind(tmp_path, monkeypatch) -> None:
-    def fail() -> str:
+    def fail(nodes: int) -> str:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fedrec.deployment.creation.server_script", fail)

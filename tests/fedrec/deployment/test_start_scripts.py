@@ -42,13 +42,16 @@ def test_a_client_starts_from_its_folder(carried) -> None:
 
 def test_a_server_starts_a_run(carried) -> None:
     server = carried / "server"
-    words = run(server, "federation.nodes=3", FEDREC_OUT=str(carried / "run"))
+    words = run(server, "seed=1", "--force", FEDREC_OUT=str(carried / "run"))
     assert words[:4] == ["server", "--deployment", str(server), "default"]
     assert words[4:] == [
         "data=/var/lib/fedrec/data",
         f"out={carried / 'run'}",
         "federation.nodes=3",
+        "seed=1",
+        "--force",
     ]
+    assert "federation.nodes=2" in run(server, FEDREC_NODES="2", FEDREC_OUT="/nowhere")
 
 
 def test_a_server_goes_on_with_the_run_that_is_there(carried) -> None:
