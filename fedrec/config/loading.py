@@ -30,13 +30,24 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     Raises ConfigError for an unreadable file, an unknown key (naming the nearest valid one), a
     wrong type or an impossible value.
     """
-    flat: dict[str, Scalar] = {}
-    if path is not None:
-        flat.update(_flatten(_read_toml(path)))
-    for override in overrides:
-        key, value = _parse_override(override)
-        flat[key] = value
-    return from_flat(flat)
+    named = dict(map(_parse_override, overrides))
+    if path is None:
+        return from_flat(named)
+    held = _flatten(_read_toml(path))
+    try:
+        return from_flat({**held, **named})
+    except ConfigError as error:
+        if not _is_sound(named):
+            raise
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _is_sound(named: Mapping[str, Scalar]) -> bool:
+    try:
+        from_flat(named)
+    except ConfigError:
+        return False
+    return True
 
 
 def from_flat(flat: Mapping[str, Scalar]) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tokenize
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ def open_array(path: Path) -> NDArray[np.floating[Any]]:
     """
     try:
         check_plain(path)
-        values = np.lib.format.open_memmap(path, mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a header as Python 2 wrote it
+            values = np.lib.format.open_memmap(path, mode="r")
     except _UNREADABLE as error:
         raise DataError(f"{path}: not an array file ({error})") from error
     if values.dtype.kind != "f" or values.dtype.itemsize not in _WIDTHS_BYTES:
