@@ -80,15 +80,21 @@ class FeatureTable:
 
 
 class FeatureTables(Mapping[str, FeatureTable]):
-    """The modalities of a prepared folder by name, each opened when it is first asked for."""
+    """The modalities of a prepared folder by name, each opened when it is first asked for.
+
+    files: sha256 of the folder's files by name, from its manifest; a modality that it names and
+    whose files are gone is an error when it is opened.
+    """
 
     def __init__(
         self, folder: Path, num_items: int, files: Mapping[str, str] | None = None
     ) -> None:
         self._folder = folder
         self._num_items = num_items
-        self._files = files
-        self._names = modalities(folder)
+        self._files = files or {}
+        named = (Path(name) for name in self._files if Path(name).parent.name == FEATURES)
+        listed = {path.stem for path in named if path.suffix == ".json"}
+        self._names = sorted({*modalities(folder), *listed})
         self._opened: dict[str, FeatureTable] = {}
 
     def __getitem__(self, name: str) -> FeatureTable:

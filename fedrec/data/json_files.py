@@ -29,7 +29,7 @@ def parse_json(content: bytes | bytearray | memoryview) -> Any:
 
 
 def read_json_value(path: Path) -> Any:
-    """The value in a JSON file. Raises OSError for what is no plain file, ValueError for no JSON."""
+    """The value in a JSON file. Raises OSError for no plain file, ValueError for no JSON."""
     return parse_json(read_plain(path, MOST_BYTES))
 
 

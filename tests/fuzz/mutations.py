@@ -55,7 +55,7 @@ def _awkward(content: bytes, random: Random) -> bytes:
 
 def _awkward_word(content: bytes, random: Random) -> bytes:
     """Something awkward in place of a word: between two of the marks that texts separate by."""
-    marks = [at for at, byte in enumerate(content) if byte in b",:;|\t\n =[]{}\""]
+    marks = [at for at, byte in enumerate(content) if byte in b',:;|\t\n =[]{}"']
     if len(marks) < 2:
         return _awkward(content, random)
     first = random.randrange(len(marks) - 1)

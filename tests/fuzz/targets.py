@@ -40,14 +40,13 @@ from fedrec.data.raw import RawData
 from fedrec.data.registry import DATASETS
 from fedrec.data.table import read_items
 from fedrec.errors import FedrecError
-from fedrec.evaluation.ranks import Ranks
 from fedrec.evaluation.rank_file import read_rank_file, write_rank_file
-from fedrec.transport import CODECS, decode_parts
+from fedrec.evaluation.ranks import Ranks
 from fedrec.report.metrics_file import MetricsFile
+from fedrec.transport import CODECS, decode_parts
 
 COLUMNS = Columns(user="user", item="item", time="time")
-_memory = Path("/dev/shm")
-FOLDER = Path(tempfile.mkdtemp(prefix="fedrec-fuzz-", dir=_memory if _memory.is_dir() else None))
+FOLDER = Path(tempfile.mkdtemp(prefix="fedrec-fuzz-"))
 """Where targets put their bytes; whoever imports this file removes it."""
 
 
@@ -125,10 +124,10 @@ def npy(values: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-CSV = b"user,item,time\nann,tea,2021-05-06 07:08\nbob,\"jam, red\",2020-01-01\n"
+CSV = b'user,item,time\nann,tea,2021-05-06 07:08\nbob,"jam, red",2020-01-01\n'
 TIMES = b"user,item,time\nann,tea,30\nbob,jam,40\nann,jam,1.5\n"
 RATINGS = b"userId,movieId,rating,timestamp\n1,2,3.5,100\n1,3,4,101\n"
-MOVIES = b"movieId,title,genres\n2,\"Toy, A\",Drama|Crime\n3,Eye,(no genres listed)\n"
+MOVIES = b'movieId,title,genres\n2,"Toy, A",Drama|Crime\n3,Eye,(no genres listed)\n'
 RATINGS_DAT = b"1::2::5::100\n1::3::4::101\n"
 U_DATA = b"1\t2\t5\t100\n1\t3\t4\t101\n"
 INTER = b"user_id:token\titem_id:token\ttimestamp:float\n1\t2\t3\n1\t3\t4.5\n"
@@ -219,9 +218,7 @@ FEATURES = {
         lambda path: read_index(path, 3, ("item", "key")), (b"row,item\n0,a\n2,b\n1,c\n",), "x.csv"
     ),
     "tensors": Target(map_tensors, (TENSORS,), "f.safetensors"),
-    "keyed": Target(
-        lambda path: find_features(path.parent), (TENSORS,), "keyed/text.safetensors"
-    ),
+    "keyed": Target(lambda path: find_features(path.parent), (TENSORS,), "keyed/text.safetensors"),
     "described": Target(
         lambda path: described(path, {}), (b'{"encoder": "x", "n": [1, {"a": null}]}',), "d.json"
     ),
@@ -340,13 +337,19 @@ OWN = {
     **{
         f"shop {name}": of_shop(name)
         for name in (
-            "manifest.json", "split.json", "items.parquet", "users.parquet",
-            "interactions.parquet", "histories.safetensors", "features/text.json",
+            "manifest.json",
+            "split.json",
+            "items.parquet",
+            "users.parquet",
+            "interactions.parquet",
+            "histories.safetensors",
+            "features/text.json",
             "features/text.safetensors",
         )
     },  # fmt: skip
     "manifest": Target(
-        lambda path: read_manifest(path.parent), (unsealed(SHOP / "manifest.json"),),
+        lambda path: read_manifest(path.parent),
+        (unsealed(SHOP / "manifest.json"),),
         "m/manifest.json",
     ),  # fmt: skip
     "checkpoint": Target(_tensors_of_checkpoint, (CHECKPOINT.read_bytes(),), "k/t.safetensors"),
