@@ -36,7 +36,7 @@ from fedrec.data.features import map_tensors
 from fedrec.data.folder import read_manifest
 from fedrec.data.joining import find_features
 from fedrec.data.ordering import order
-from fedrec.data.raw import RawData
+from fedrec.data.raw import NO_COLUMNS, RawData
 from fedrec.data.registry import DATASETS
 from fedrec.data.table import read_items
 from fedrec.errors import FedrecError
@@ -88,7 +88,7 @@ def numbered(raw: RawData) -> None:
     items_table(data.item_keys, raw.catalogue)
 
 
-def reading(dataset: str, columns: Columns = Columns()) -> Callable[[Path], None]:
+def reading(dataset: str, columns: Columns = NO_COLUMNS) -> Callable[[Path], None]:
     """Read the file itself, as a data set of this name."""
     return lambda path: numbered(DATASETS[dataset].reader(Source(path), columns))
 
@@ -99,7 +99,7 @@ def reading_folder(dataset: str, **others: str) -> Callable[[Path], None]:
     def read(path: Path) -> None:
         for name, content in others.items():
             (path.parent / name.replace("__", ".")).write_text(content)
-        numbered(DATASETS[dataset].reader(Source(path.parent), Columns()))
+        numbered(DATASETS[dataset].reader(Source(path.parent), NO_COLUMNS))
 
     return read
 
@@ -140,7 +140,11 @@ JSONL = (
 INTERACTIONS = parquet(
     user=["ann", "bob", "ann"], item=[1, 2, 3], time=pa.array([1.5, 2, 3]).cast(pa.float32())
 )
-DATES = parquet(user=[1, 2], item=pa.array(["a", "b"]).dictionary_encode(), time=pa.array([1, 2], pa.timestamp("ms", "UTC")))  # fmt: skip
+DATES = parquet(
+    user=[1, 2],
+    item=pa.array(["a", "b"]).dictionary_encode(),
+    time=pa.array([1, 2], pa.timestamp("ms", "UTC")),
+)
 ITEMS = parquet(
     item=["a", "b"], title=["x", None], when=pa.array([1, 2], pa.timestamp("ns")), more=[[1], []]
 )
@@ -346,12 +350,12 @@ OWN = {
             "features/text.json",
             "features/text.safetensors",
         )
-    },  # fmt: skip
+    },
     "manifest": Target(
         lambda path: read_manifest(path.parent),
         (unsealed(SHOP / "manifest.json"),),
         "m/manifest.json",
-    ),  # fmt: skip
+    ),
     "checkpoint": Target(_tensors_of_checkpoint, (CHECKPOINT.read_bytes(),), "k/t.safetensors"),
     "checkpoint's manifest": Target(
         _manifest_of_checkpoint,
