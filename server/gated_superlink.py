@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
-from flwr.supercore.http_logging import LOG_DATE_FORMAT, LOG_FORMAT, get_uvicorn_log_config
+from flwr.supercore.http_logging import LOG_FORMAT, UTCFormatter, get_uvicorn_log_config
 from flwr.supercore.logger import console_handler
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan, _parse_superlink_lifespan_config
 from flwr.superlink.main import create_app
@@ -33,7 +33,7 @@ HANDSHAKE_S = 10
 def main(words: Sequence[str]) -> None:
     """Serve until a signal ends it. Raises ConfigError for a list of nodes that cannot be read."""
     options, flower = _parser().parse_known_args(words)
-    logging.basicConfig(stream=sys.stdout, format=LOG_FORMAT, datefmt=LOG_DATE_FORMAT)
+    _log_beside_flower()
     keys = None if options.nodes is None else NodeKeys(options.nodes)
     sys.argv = ["flower-superlink", *flower]
     config = _parse_superlink_lifespan_config()
@@ -45,6 +45,13 @@ def main(words: Sequence[str]) -> None:
         uvicorn.Config(app, host=config.host, port=config.port, log_config=log_config)
     )
     asyncio.run(_serve(inner, _Outer(_outer_config(options, Gate(app, keys)))))
+
+
+def _log_beside_flower() -> None:
+    """Write what the gate says as the SuperLink writes what it says."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(UTCFormatter(LOG_FORMAT))
+    logging.getLogger("server").addHandler(handler)
 
 
 class _Outer(uvicorn.Server):
