@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def read_authority(folder: Path) -> Signed:
     return Signed(read_certificate(ca / names.CA_CERTIFICATE), read_private_key(ca / names.CA_KEY))
 
 
-def require_node(folder: Path, nodes: Sequence[str] | dict[str, str], name: str) -> None:
+def require_node(folder: Path, nodes: Iterable[str], name: str) -> None:
     """Raise ConfigError that names the nodes there are unless `name` is one of them."""
     if name not in nodes:
         path = folder / names.SERVER_FOLDER / names.NODES
