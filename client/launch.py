@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,6 @@ from fedrec.errors import ConfigError, FedrecError
 from fedrec.processes import (
     Processes,
     flower_environment,
-    flower_program,
-    free_port,
     is_healthy,
     is_loopback,
     last_lines,
@@ -99,9 +98,8 @@ def wait_for_server(address: str, timeout_s: float) -> None:
 def _start_supernode(
     client: Client, processes: Processes, log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    command = [flower_program("flower-supernode"), "--insecure", "--isolation", "subprocess"]
-    command += ["--superlink", client.server, "--port", str(free_port())]
-    command += ["--node-config", client.node_config()]
+    command = [sys.executable, "-P", "-m", "client.supernode", "--insecure"]
+    command += ["--superlink", client.server, "--node-config", client.node_config()]
     return processes.start(command, environment=flower_environment(processes.folder), log=log)
 
 
