@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,6 @@ from fedrec.errors import ConfigError, FedrecError
 from fedrec.processes import (
     Processes,
     flower_environment,
-    flower_program,
-    free_port,
     last_lines,
     process_scope,
 )
@@ -108,9 +107,8 @@ def wait_for_server(client: Client, timeout_s: float) -> None:
 def _start_supernode(
     client: Client, processes: Processes, log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    command = [flower_program("flower-supernode"), "--isolation", "subprocess"]
-    command += ["--superlink", client.server, "--port", str(free_port())]
-    command += ["--node-config", client.node_config(), *_credentials(client.folder)]
+    command = [sys.executable, "-P", "-m", "client.supernode", *_credentials(client.folder)]
+    command += ["--superlink", client.server, "--node-config", client.node_config()]
     environment = flower_environment(processes.folder)
     for key in ("NO_PROXY", "no_proxy"):  # the server was asked without a proxy, too
         environment[key] += "," + split_address(client.server)[0]

@@ -60,7 +60,7 @@ def start_superlink(
     if door is None:
         command = [flower_program("flower-superlink"), *inner, "--simulation"]
     else:
-        command = [sys.executable, "-m", "server.gated_superlink", *_outer(door), *inner]
+        command = [sys.executable, "-P", "-m", "server.gated_superlink", *_outer(door), *inner]
     process = processes.start(command, environment=environment, log=log)
     return SuperLink(address=f"{LOOPBACK}:{port}", process=process)
 
