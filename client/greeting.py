@@ -90,20 +90,18 @@ def _signature(folder: NodeFolder | None) -> dict[str, str]:
     }
 
 
-def _certificate_fault(
-    address: str, error: ssl.SSLCertVerificationError, timeout_s: float
-) -> str:
-    found, now = _peer_certificate(address, timeout_s), datetime.now(UTC)
+def _certificate_fault(address: str, error: ssl.SSLCertVerificationError, timeout_s: float) -> str:
+    found, here = _peer_certificate(address, timeout_s), f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     if found is not None and error.verify_code == _EXPIRED:
         return (
             f"the certificate of {address} expired on {found.not_valid_after_utc:%Y-%m-%d %H:%M} "
-            f"and here it is {now:%Y-%m-%d %H:%M} UTC: the server needs a new one, or this clock "
-            "is wrong"
+            f"and here it is {here}: the server needs a new one, or this clock is wrong"
         )
     if found is not None and error.verify_code == _NOT_YET:
+        start = f"{found.not_valid_before_utc:%Y-%m-%d %H:%M}"
         return (
-            f"the certificate of {address} is valid from {found.not_valid_before_utc:%Y-%m-%d %H:%M} "
-            f"and here it is {now:%Y-%m-%d %H:%M} UTC: is this clock right?"
+            f"the certificate of {address} is valid from {start} and here it is {here}: is this "
+            "clock right?"
         )
     if found is not None and error.verify_code in _OTHER_HOST:
         return (

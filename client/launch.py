@@ -35,8 +35,8 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """data: a prepared folder. server: host:port. folder: the node's key and the server's CA; None =
-    without TLS. partition: `I/N`, None = all users of it."""
+    """data: a prepared folder. server: host:port. folder: the node's key and the server's CA; None
+    = without TLS. partition: `I/N`, None = all users of it."""
 
     data: Path
     server: str
@@ -149,7 +149,7 @@ def _answers(client: Client) -> bool:
 def _check_data(data: Path) -> None:
     from fedrec.data import PreparedData
 
-    PreparedData.load(data)
+    PreparedData.load(data, verify=True)
 
 
 def _quoted(text: str) -> str:

@@ -1,9 +1,9 @@
 """Flower's SuperLink behind a gate, as a program: `python -m server.gated_superlink ...`.
 
 One process with two listeners. On the first, of this machine alone, are all of the SuperLink's APIs,
-for the launcher and the server app; on the second, for other machines, is what `server.gate` lets
-through, with TLS where there is a certificate. The options are Flower's own, for the first listener,
-and before them those of the second.
+for the launcher and the server app, without TLS; on the second, for other machines, is what
+`server.gate` lets through, with TLS where there is a certificate. `--listen-host`, `--listen-port`
+and `--nodes` are of the second; the other options are those of flower-superlink.
 """
 
 from __future__ import annotations
@@ -16,18 +16,25 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from flwr.supercore.http_logging import LOG_FORMAT, UTCFormatter, get_uvicorn_log_config
 from flwr.supercore.logger import console_handler
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan, _parse_superlink_lifespan_config
+from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 
 from server.gate import App, Gate
 from server.gate_keys import NodeKeys
 
-HANDSHAKE_S = 10
-"""How long a caller may take to say something."""
+_WITHOUT_TLS: dict[str, Any] = {
+    "insecure": True,
+    "certificates": None,
+    "ssl_certfile": None,
+    "ssl_keyfile": None,
+    "ssl_ca_certfile": None,
+}
 
 
 def main(words: Sequence[str]) -> None:
@@ -37,14 +44,10 @@ def main(words: Sequence[str]) -> None:
     keys = None if options.nodes is None else NodeKeys(options.nodes)
     sys.argv = ["flower-superlink", *flower]
     config = _parse_superlink_lifespan_config()
-    # Its command line has it that the listener of this machine would need TLS for this.
-    config = replace(config, enable_supernode_auth=keys is not None)
-    app = create_app(config, SuperLinkLifespan)
-    log_config = get_uvicorn_log_config(console_handler.level)
-    inner = uvicorn.Server(
-        uvicorn.Config(app, host=config.host, port=config.port, log_config=log_config)
-    )
-    asyncio.run(_serve(inner, _Outer(_outer_config(options, Gate(app, keys)))))
+    app = create_app(replace(config, **_WITHOUT_TLS), SuperLinkLifespan)
+    inner = uvicorn.Server(_listener(app, config.host, config.port, lifespan="on"))
+    outer = _Outer(_outer_config(options, config, Gate(app, keys)))
+    asyncio.run(_serve(inner, outer))
 
 
 def _log_beside_flower() -> None:
@@ -62,19 +65,25 @@ class _Outer(uvicorn.Server):
         yield
 
 
-def _outer_config(options: argparse.Namespace, gate: App) -> uvicorn.Config:
-    return uvicorn.Config(
+def _outer_config(
+    options: argparse.Namespace, config: SuperLinkLifespanConfig, gate: App
+) -> uvicorn.Config:
+    return _listener(
         gate,
-        host=options.listen_host,
-        port=options.listen_port,
-        ssl_certfile=options.certificate,
-        ssl_keyfile=options.key,
+        options.listen_host,
+        options.listen_port,
+        ssl_certfile=config.ssl_certfile,
+        ssl_keyfile=config.ssl_keyfile,
         lifespan="off",
-        log_config=get_uvicorn_log_config(console_handler.level),
-        timeout_keep_alive=HANDSHAKE_S,
+        access_log=False,  # the gate says whom it refuses, and a stranger must not fill the disk
         server_header=False,
         proxy_headers=False,
     )
+
+
+def _listener(app: Any, host: str, port: int, **options: Any) -> uvicorn.Config:
+    log_config = get_uvicorn_log_config(console_handler.level)
+    return uvicorn.Config(app, host=host, port=port, log_config=log_config, **options)
 
 
 async def _serve(inner: uvicorn.Server, outer: uvicorn.Server) -> None:
@@ -92,8 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="server.gated_superlink")
     parser.add_argument("--listen-host", required=True)
     parser.add_argument("--listen-port", type=int, required=True)
-    parser.add_argument("--certificate", type=Path)
-    parser.add_argument("--key", type=Path)
     parser.add_argument("--nodes", type=Path)
     return parser
 

@@ -56,20 +56,21 @@ def start_superlink(
 ) -> SuperLink:
     """Start a SuperLink, for a simulation where there is no door. Returns before it is ready."""
     port = free_port()
-    inner = ["--insecure", "--isolation", "subprocess", "--host", LOOPBACK, "--port", str(port)]
+    inner = ["--isolation", "subprocess", "--host", LOOPBACK, "--port", str(port)]
     if door is None:
-        command = [flower_program("flower-superlink"), *inner, "--simulation"]
+        command = [flower_program("flower-superlink"), *inner, "--insecure", "--simulation"]
     else:
-        command = [sys.executable, "-P", "-m", "server.gated_superlink", *_outer(door), *inner]
+        command = [sys.executable, "-P", "-m", "server.gated_superlink", *_options(door), *inner]
     process = processes.start(command, environment=environment, log=log)
     return SuperLink(address=f"{LOOPBACK}:{port}", process=process)
 
 
-def _outer(door: Door) -> list[str]:
+def _options(door: Door) -> list[str]:
     words = ["--listen-host", door.host, "--listen-port", str(door.port)]
-    if door.folder is not None:
-        words += ["--certificate", str(door.folder.certificate), "--key", str(door.folder.key)]
-        words += ["--nodes", str(door.folder.path / NODES)]
     if door.database is not None:
         words += ["--database", str(door.database)]
-    return words
+    if (folder := door.folder) is None:
+        return [*words, "--insecure"]
+    words += ["--ssl-certfile", str(folder.certificate), "--ssl-keyfile", str(folder.key)]
+    words += ["--ssl-ca-certfile", str(folder.ca), "--enable-supernode-auth"]
+    return [*words, "--nodes", str(folder.path / NODES)]
