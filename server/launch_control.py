@@ -79,9 +79,7 @@ class Control:
         try:
             nodes = self._client.ListNodes(ListNodesRequest()).nodes_info
         except httpx.HTTPError as error:
-            raise FedrecError(
-                f"the SuperLink does not say which nodes it knows: {error}"
-            ) from error
+            raise FedrecError(f"the SuperLink does not list its nodes: {error}") from error
         return {bytes(node.public_key) for node in nodes}
 
     def register_node(self, name: str, public_key: bytes) -> None:
