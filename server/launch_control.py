@@ -59,6 +59,10 @@ class Control:
             interceptors=[CliClientHttpInterceptor()],
         )
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
     def submit(self, app: Path, simulation: Simulation | None) -> int:
         """Bundle the app folder and start it; returns the run's id."""
         content = build_fab_from_disk(app)
