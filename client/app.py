@@ -18,6 +18,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.node_cache import load_node
+from client.packed import packed_both_ways
 from client.personal import KeptParts
 from client.received import current_model
 from client.uplink import update_record
@@ -25,7 +26,7 @@ from fedrec import wire
 from fedrec.errors import FedrecError
 
 LOG = logging.getLogger(__name__)
-app = ClientApp()
+app = ClientApp(mods=[packed_both_ways])
 
 
 @app.query()

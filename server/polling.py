@@ -1,21 +1,28 @@
-"""How often the server app looks for replies.
+"""How the server app sends messages and looks for replies.
 
 Flower's grid of a deployment sleeps 3 s between two looks, in every phase of every round; that of a
-simulation .1 s. The SuperLink runs beside the server app, so looking costs little.
+simulation .1 s. The SuperLink runs beside the server app, so looking costs little. In a deployment
+every array of a message is a request of its own, on both sides of the SuperLink: they travel packed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, cast
 
 from flwr.app import Message
 from flwr.serverapp import Grid
-from flwr.superlink.grid import HttpGrid
+from flwr.supercore.inflatable.inflatable_utils import pull_objects
+from flwr.superlink.grid import HttpGrid, http_grid
+
+from server.packed import packed, unpacked
 
 SIMULATION_S = 0.01
 SHORTEST_S, LONGEST_S = 0.05, 1.0
+FIRST_LOOK_S, LATER_LOOK_S = 0.05, 1.0
+"""How soon to look again for a part of a reply that its node is still sending."""
 WAITED_SHARE = 0.05
 """The longer replies are waited for, the less often: by this share of the time since they were
 asked for."""
@@ -25,7 +32,12 @@ def finely_polled(grid: Grid) -> Grid:
     """A grid that notices replies soon; it behaves as the given one in everything else."""
     if hasattr(grid, "pull_interval"):
         grid.pull_interval = min(grid.pull_interval, SIMULATION_S)
-    return cast(Grid, FineGrid(grid)) if isinstance(grid, HttpGrid) else grid
+    if not isinstance(grid, HttpGrid):
+        return grid
+    # The grid gives no other way to it: by itself it looks again for a missing part after 1 s.
+    finely = partial(pull_objects, initial_backoff=FIRST_LOOK_S, backoff_cap=LATER_LOOK_S)
+    http_grid.pull_objects = finely  # type: ignore[attr-defined]
+    return cast(Grid, FineGrid(grid))
 
 
 class FineGrid:
@@ -44,10 +56,10 @@ class FineGrid:
 
         The time is that of a clock which nobody sets.
         """
-        missing = {message for message in self._grid.push_messages(messages) if message}
+        missing = {sent for sent in self._grid.push_messages(packed(messages)) if sent}
         began, replies = time.monotonic(), list[Message]()
         while missing:
-            fresh = list(self._grid.pull_messages(missing))
+            fresh = [unpacked(reply) for reply in self._grid.pull_messages(missing)]
             replies += fresh
             missing -= {reply.metadata.reply_to_message_id for reply in fresh}
             waited = time.monotonic() - began
