@@ -58,3 +58,12 @@ COLD_TARGETS = "cold-targets"
 
 FEATURE_DIM = "feature-dim/"
 """Prefix of the widths of the features a node has, by expert name."""
+
+OWN_DATA = "own-data"
+"""Whether a node holds a data folder of its own: then it must fit the server's."""
+
+LIBRARY = "library/"
+"""Prefix of the versions that a node runs, by library."""
+
+SETTINGS = "settings"
+"""Fingerprint of all settings as a node reads them."""

@@ -13,6 +13,7 @@ from fedrec.stages import STAGES
 from server.environment import describe_environment
 from server.federation import gather_federation
 from server.floors import measure_floors
+from server.joining import check_joining
 from server.polling import finely_polled
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
@@ -35,6 +36,7 @@ def main(grid: Grid, context: Context) -> None:
             timeout_s=config.federation.registration_timeout_s,
             reply_timeout_s=config.federation.round_timeout_s,
         )
+        check_joining(federation.nodes, config)
         runner = StageRunner(grid, config, federation, folder)
         for stage in STAGES.values():
             runner.run(stage)

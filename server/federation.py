@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -16,6 +16,7 @@ from fedrec.errors import FedrecError
 from fedrec.training.randomness import cohort_positions
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T", int, str)
 _POLL_S = 0.5
 
 
@@ -23,7 +24,8 @@ _POLL_S = 0.5
 class NodeInfo:
     """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
     items are trained, and the fingerprint of them and their features. cold_targets: whether its
-    test targets are other items. new_items: the fingerprint of those, or `none`."""
+    test targets are other items. new_items: the fingerprint of those, or `none`. own_data: whether
+    its data folder is not the server's. libraries: their versions. settings: their fingerprint."""
 
     node_id: int
     partition: int
@@ -33,6 +35,9 @@ class NodeInfo:
     feature_dims: tuple[tuple[str, int], ...]
     cold_targets: bool = False
     new_items: str = "none"
+    own_data: bool = False
+    libraries: tuple[tuple[str, str], ...] = ()
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,21 +120,29 @@ def _wait_for_nodes(grid: Grid, nodes: int, timeout_s: float) -> list[int]:
 
 def _info(reply: Message) -> NodeInfo:
     record = reply.content.config_records[wire.CONFIG]
-    dims = {
-        key.removeprefix(wire.FEATURE_DIM): cast(int, value)
-        for key, value in record.items()
-        if key.startswith(wire.FEATURE_DIM)
-    }
     return NodeInfo(
         node_id=reply.metadata.src_node_id,
         partition=cast(int, record[wire.PARTITION]),
         trainable=cast(int, record[wire.TRAINABLE]),
         num_items=cast(int, record[wire.ITEMS]),
         catalogue=cast(str, record[wire.CATALOGUE]),
-        feature_dims=tuple(sorted(dims.items())),
+        feature_dims=_under(wire.FEATURE_DIM, record, int),
         cold_targets=bool(record[wire.COLD_TARGETS]),
         new_items=cast(str, record[wire.NEW_ITEMS]),
+        own_data=bool(record.get(wire.OWN_DATA, False)),
+        libraries=_under(wire.LIBRARY, record, str),
+        settings=str(record.get(wire.SETTINGS, "")),
     )
+
+
+def _under(prefix: str, record: ConfigRecord, kind: type[T]) -> tuple[tuple[str, T], ...]:
+    """What stands under keys with a prefix, by the rest of the key, sorted."""
+    found = [
+        (key.removeprefix(prefix), kind(cast(T, value)))
+        for key, value in record.items()
+        if key.startswith(prefix)
+    ]
+    return tuple(sorted(found))
 
 
 def _check_alike(infos: Sequence[NodeInfo]) -> None:
