@@ -1,86 +1,141 @@
-"""Sends a phase's messages and collects the answers that come before its deadline.
-
-Flower's own `Grid.send_and_receive` measures its timeout with the wall clock, so that a clock set back
-by an hour makes a lost answer cost an hour, and waits for answers to messages that could not even be
-sent. Deadlines here are of the monotonic clock.
-"""
+"""What is said between the server and the nodes of a stage: questions out, answers in."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
-from flwr.app import Message, MessageType
-from flwr.serverapp import Grid
+from flwr.app import ConfigRecord, Message, RecordDict
 
-from fedrec.config import FederationConfig
+from fedrec import wire
+from fedrec.checkpoints import Arrays, fingerprint
+from fedrec.config import Config
+from fedrec.evaluation.ranks import protocols_of
+from fedrec.stages import Stage
+from fedrec.training.personal import personal_parts
+from fedrec.training.touched import TABLE
+from server.downlink import Downlink
+from server.federation import Federation, NodeInfo
+from server.progress import RoundReport, add_bytes
+from server.refusal import Limits, Refused, Update, read_rank_sums, read_update
+from server.transport import group_bytes, payload_bytes, to_record
 
 LOG = logging.getLogger(__name__)
-_SHORTEST_S, _LONGEST_S = 0.01, 1.0
-_SHARE = 0.05
 
 
 class Exchange:
-    """What a run uses of Flower's Grid.
+    """Asks nodes, and reads what they answer; what is unfit is refused, told and left out.
 
-    grid: Flower's, or one with `get_node_ids` and `send_and_receive` alone, which is then left to
-    keep the deadlines itself. federation: says how long each kind of message may take.
+    downlink: what the nodes hold of what trains. frozen: the groups that do not, which a node gets
+    with the first message of the stage. report: of the round under way, which counts bytes and
+    refusals and has the warnings.
     """
 
-    def __init__(self, grid: Grid, federation: FederationConfig) -> None:
-        self._grid = grid
-        self._deadlines = {
-            MessageType.TRAIN: federation.round_timeout_s,
-            MessageType.EVALUATE: federation.evaluation_timeout_s,
-        }
-        self._longest_s = min(_LONGEST_S, getattr(grid, "pull_interval", _LONGEST_S))
-        self._late: set[str] = set()
+    def __init__(
+        self,
+        *,
+        config: Config,
+        stage: Stage,
+        federation: Federation,
+        downlink: Downlink,
+        frozen: Arrays,
+        report: RoundReport,
+    ) -> None:
+        self.config, self.stage, self.federation = config, stage, federation
+        self.downlink, self.report = downlink, report
+        self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
+        self._provisioned: set[int] = set()
 
-    def get_node_ids(self) -> list[int]:
-        """The nodes that are connected now."""
-        return list(self._grid.get_node_ids())
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
+    def questions(
+        self, kind: str, asked: Iterable[tuple[NodeInfo, Mapping[str, Any]]], *, best_round: int
     ) -> list[Message]:
-        """The answers that came in time, of the nodes themselves.
+        """A message to every node that is asked; all share the records of arrays."""
+        about: dict[str, Any] = {
+            wire.STAGE: self.stage.name,
+            wire.ROUND: self.report.round,
+            wire.FROZEN_FINGERPRINT: self.frozen_fingerprint,
+        }
+        if personal_parts(self.config, self.stage):
+            about[wire.BEST] = best_round
+        messages = []
+        for node, question in asked:
+            records, versions = self.downlink.for_node(node.node_id)
+            config = ConfigRecord({**about, **versions, **question})
+            content = RecordDict({**records, wire.CONFIG: config})
+            if node.node_id not in self._provisioned:
+                content[wire.FROZEN] = self._frozen_record
+                self._provisioned.add(node.node_id)
+            messages.append(Message(content, dst_node_id=node.node_id, message_type=kind))
+        self.report.bytes_down += payload_bytes(messages)
+        add_bytes(self.report.group_bytes_down, group_bytes(messages))
+        return messages
 
-        timeout: in seconds; None: what the kind of the messages may take. What SuperLink answers in
-        the place of a node that is gone is left out, as is an answer to an earlier call.
+    def updates(
+        self, replies: Iterable[Message], members: Mapping[int, Sequence[int]], sent: Arrays
+    ) -> list[Update]:
+        """The updates that are fit to average. members: who was to train, by the nodes asked.
+        sent: what trains, by name."""
+        federation, updates = self.config.federation, []
+        codec = self.downlink.codec if self.downlink.kept else None
+        for reply in self._received(replies, members):
+            node = reply.metadata.src_node_id
+            limits = Limits(
+                max_norm=federation.max_update_norm,
+                max_weight=federation.max_weight * len(members.get(node, ())),
+            )
+            try:
+                update = read_update(
+                    reply,
+                    sent,
+                    limits,
+                    codec,
+                    by_rows=federation.sparse_rows and TABLE in sent,
+                    weighs_rows=federation.item_averaging == "row",
+                )
+                updates.append(update)
+            except Refused as reason:
+                self._refuse(node, reason)
+        return updates
+
+    def rank_sums(self, replies: Iterable[Message], split: str) -> list[dict[str, float]]:
+        """What the nodes that were asked measured, as far as it is fit to add up."""
+        nodes = [node.node_id for node in self.federation.nodes]
+        protocols, parts = protocols_of(self.federation, split), []
+        for reply in self._received(replies, nodes):
+            try:
+                parts.append(read_rank_sums(reply, split, protocols))
+            except Refused as reason:
+                self._refuse(reply.metadata.src_node_id, reason)
+        if len(parts) < len(nodes):
+            self.warn(f"{split}: {len(parts)} of {len(nodes)} nodes answered")
+        return parts
+
+    def warn(self, text: str) -> None:
+        """Tell it in the log and in the round's report."""
+        LOG.warning(text)
+        self.report.warnings.append(text)
+
+    def _refuse(self, node: int, reason: Refused) -> None:
+        self.report.refused += 1
+        self._provisioned.discard(node)
+        self.downlink.forget(node, failed=True)
+        self.warn(f"node {node} refused: {reason}")
+
+    def _received(self, replies: Iterable[Message], asked: Collection[int]) -> list[Message]:
+        """Replies in the order of the nodes, so that float sums do not depend on who was first.
+
+        A node that was asked and is silent may not have got the frozen groups either.
         """
-        messages = list(messages)
-        if not messages:
-            return []
-        if timeout is None:
-            timeout = self._deadlines[messages[0].metadata.message_type]
-        if not hasattr(self._grid, "push_messages"):
-            return list(self._grid.send_and_receive(messages, timeout=timeout))
-        nodes = {message.metadata.dst_node_id for message in messages}
-        answers = self._collect(set(filter(None, self._grid.push_messages(messages))), timeout)
-        return [answer for answer in answers if answer.metadata.src_node_id in nodes]
-
-    def _collect(self, waiting: set[str], timeout: float) -> list[Message]:
-        """Poll often at first, later every twentieth of the time that has passed."""
-        answers: list[Message] = []
-        began = time.monotonic()
-        while waiting:
-            for answer in self._grid.pull_messages(waiting | self._late):
-                asked = answer.metadata.reply_to_message_id
-                if asked in waiting:
-                    answers.append(answer)
-                waiting.discard(asked)
-                self._late.discard(asked)
-            passed = time.monotonic() - began
-            if passed >= timeout:
-                break
-            pause = min(max(_SHARE * passed, _SHORTEST_S), self._longest_s, timeout - passed)
-            time.sleep(pause if waiting else 0)
-        self._late |= waiting  # to be taken from SuperLink when they come, or it keeps them
-        return answers
-
-
-def as_grid(exchange: Exchange) -> Grid:
-    """For Flower's `Strategy.start`, which calls nothing but `send_and_receive`."""
-    return cast(Grid, cast(Any, exchange))
+        order = {node.node_id: place for place, node in enumerate(self.federation.nodes)}
+        known = [reply for reply in replies if reply.metadata.src_node_id in order]
+        self.report.bytes_up += payload_bytes(known)
+        add_bytes(self.report.group_bytes_up, group_bytes(known))
+        silent = set(asked) - {reply.metadata.src_node_id for reply in known}
+        if silent:
+            self._provisioned -= silent
+            for node in silent:
+                self.downlink.forget(node, failed=False)
+            some = sorted(silent)[:3]
+            self.warn(f"{len(silent)} of {len(asked)} nodes did not answer in time: {some}")
+        return sorted(known, key=lambda reply: order[reply.metadata.src_node_id])
