@@ -19,8 +19,8 @@ ROW_WEIGHTS = "item_embedding.row_weights"
 users of the cohort weigh who met an item. [rows] beside ROWS, else [items + 1]."""
 
 PACKED = "packed"
-"""The only array of a record that travels packed (`fedrec.transport.pack`), as all records of arrays
-do between machines: Flower asks its server for every array of every message by itself."""
+"""The only array of a record that travels packed (`fedrec.transport.pack`), as all records of
+arrays do in a deployment: Flower makes a request for every array of every message."""
 
 FROZEN = "frozen"
 """Record of all other groups, sent once a stage; the node keeps it in its state."""
