@@ -18,6 +18,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.node_cache import load_node, partition_of
+from client.packed import packed_both_ways
 from client.personal import KeptParts
 from client.received import current_model
 from client.uplink import update_record
@@ -27,7 +28,7 @@ from fedrec.errors import FedrecError
 from fedrec.versions import versions_that_matter
 
 LOG = logging.getLogger(__name__)
-app = ClientApp()
+app = ClientApp(mods=[packed_both_ways])
 
 
 @app.query()

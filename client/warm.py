@@ -61,6 +61,7 @@ def serve(fleet: Fleet, node_config: dict[str, Any], pace: Pace) -> None:
                 message = fleet.next()
             if message is None:
                 continue
+            pace.found()
             context = contexts.of(message.metadata.run_id)
         except RunNotRunningException:
             LOG.info("a message was left alone: its run has ended")

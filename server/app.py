@@ -13,12 +13,12 @@ from fedrec.stages import STAGES
 from server.environment import describe_environment
 from server.federation import gather_federation
 from server.floors import measure_floors
-from server.joining import check_joining
-from server.polling import finely_polled
+from server.packed import packed_grid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
 
 app = ServerApp()
+_POLL_S = 0.01
 
 
 @app.main()
@@ -28,7 +28,8 @@ def main(grid: Grid, context: Context) -> None:
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
-    grid = finely_polled(grid)
+    grid = packed_grid(grid)
+    _poll_finely(grid)
     with folder.status():
         federation = gather_federation(
             grid,
@@ -36,10 +37,19 @@ def main(grid: Grid, context: Context) -> None:
             timeout_s=config.federation.registration_timeout_s,
             reply_timeout_s=config.federation.round_timeout_s,
         )
-        check_joining(federation.nodes, config)
         runner = StageRunner(grid, config, federation, folder)
         for stage in STAGES.values():
             runner.run(stage)
         results = {"stages": runner.results, "environment": describe_environment(config)}
         floors = measure_floors(config, folder, federation.new_items)
         folder.write_results({**results, **floors})
+
+
+def _poll_finely(grid: Grid) -> None:
+    """Let a simulation's grid look for replies every 10 ms instead of every 100.
+
+    It sleeps between two looks, twice a round, so a round of two cheap phases costs .1 s less on
+    average. The grid of a deployment asks another machine and is left alone.
+    """
+    if hasattr(grid, "pull_interval"):
+        grid.pull_interval = min(grid.pull_interval, _POLL_S)
