@@ -44,8 +44,10 @@ def client_command(
 ) -> None:
     """Train for a server on the users of a data folder, which stays here.
 
-    Ends when the server has been out of reach for a while: its run is over, or it is gone.
+    Ends when the server has been out of reach for a while: its run is over, or it is gone. Exit
+    code 1: the server was never there or does not let this node in; 2: something is wrong here.
     """
+    from client.greeting import Apart
     from client.launch import Client, run_client
 
     folder = _folder(deployment, insecure=insecure)
@@ -59,7 +61,11 @@ def client_command(
             err=True,
         )
     client = Client(data=data, server=address, folder=folder, partition=partition, device=device)
-    run_client(client, log)
+    try:
+        run_client(client, log)
+    except Apart as error:  # not 2, a mistake in these words: who starts it again may be let in
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from error
 
 
 def _folder(deployment: Path | None, *, insecure: bool) -> NodeFolder | None:

@@ -28,11 +28,15 @@ _EXPIRED, _NOT_YET = 10, 9
 _OTHER_HOST = frozenset((62, 64))  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH
 
 
-class Unreachable(FedrecError):
+class Apart(FedrecError):
+    """A node and its server do not come together; that may change without a change here."""
+
+
+class Unreachable(Apart):
     """Nobody answers, now."""
 
 
-class Rejected(FedrecError):
+class Rejected(Apart):
     """The server does not let this node in, or is not the one that was meant: waiting is no use."""
 
 

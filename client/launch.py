@@ -12,11 +12,11 @@ from typing import IO
 
 import typer
 
-from client.greeting import Unreachable, greet
+from client.greeting import Apart, Unreachable, greet
 from fedrec.config.loading import format_scalar
 from fedrec.deployment import NodeFolder
 from fedrec.deployment.addresses import split_address
-from fedrec.errors import ConfigError, FedrecError
+from fedrec.errors import ConfigError
 from fedrec.processes import (
     Processes,
     flower_environment,
@@ -64,8 +64,8 @@ class Client:
 def run_client(client: Client, log_path: Path | None = None) -> None:
     """Join the server and serve it until it has been gone for GONE_S seconds.
 
-    Raises FedrecError when the data cannot be read, the server does not appear within WAIT_S or
-    does not let this node in, or the SuperNode ends by itself.
+    Raises DataError when the data cannot be read, Apart when the server does not appear within
+    WAIT_S or does not let this node in, or the SuperNode ends by itself.
     """
     _check_data(client.data)
     with process_scope(GRACE_S) as processes:
@@ -77,7 +77,7 @@ def run_client(client: Client, log_path: Path | None = None) -> None:
             code = _serve(client, node)
         if code is not None:
             _echo_end(path)
-            raise FedrecError(f"the SuperNode ended with code {code}")
+            raise Apart(f"the SuperNode ended with code {code}")
     typer.echo(f"{client.server} has ended or is out of reach: leaving")
 
 
@@ -90,7 +90,7 @@ def parse_partition(text: str) -> tuple[int, int]:
 
 
 def wait_for_server(client: Client, timeout_s: float) -> None:
-    """Raise FedrecError unless the server answers within the time and lets this node in."""
+    """Raise Apart unless the server answers within the time and lets this node in."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -98,7 +98,7 @@ def wait_for_server(client: Client, timeout_s: float) -> None:
             return
         except Unreachable as error:
             if time.monotonic() > deadline:
-                raise FedrecError(
+                raise Unreachable(
                     f"no server at {client.server} within {timeout_s:.0f} s ({error})"
                 ) from error
         time.sleep(0.2)

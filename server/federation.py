@@ -137,12 +137,8 @@ def _info(reply: Message) -> NodeInfo:
 
 def _under(prefix: str, record: ConfigRecord, kind: type[T]) -> tuple[tuple[str, T], ...]:
     """What stands under keys with a prefix, by the rest of the key, sorted."""
-    found = [
-        (key.removeprefix(prefix), kind(cast(T, value)))
-        for key, value in record.items()
-        if key.startswith(prefix)
-    ]
-    return tuple(sorted(found))
+    keys = sorted(key for key in record if key.startswith(prefix))
+    return tuple((key.removeprefix(prefix), kind(cast(T, record[key]))) for key in keys)
 
 
 def _check_alike(infos: Sequence[NodeInfo]) -> None:

@@ -1,7 +1,7 @@
 """Flower's SuperLink behind a gate, as a program: `python -m server.gated_superlink ...`.
 
-One process with two listeners. On the first, of this machine alone, are all of the SuperLink's APIs,
-for the launcher and the server app, without TLS; on the second, for other machines, is what
+One process with two listeners. On the first, of this machine alone, are all of the SuperLink's
+APIs, for the launcher and the server app, without TLS; on the second, for other machines, is what
 `server.gate` lets through, with TLS where there is a certificate. `--listen-host`, `--listen-port`
 and `--nodes` are of the second; the other options are those of flower-superlink.
 """

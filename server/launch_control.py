@@ -59,6 +59,10 @@ class Control:
             interceptors=[CliClientHttpInterceptor()],
         )
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
     def submit(self, app: Path, simulation: Simulation | None) -> int:
         """Bundle the app folder and start it; returns the run's id."""
         content = build_fab_from_disk(app)
@@ -79,9 +83,7 @@ class Control:
         try:
             nodes = self._client.ListNodes(ListNodesRequest()).nodes_info
         except httpx.HTTPError as error:
-            raise FedrecError(
-                f"the SuperLink does not say which nodes it knows: {error}"
-            ) from error
+            raise FedrecError(f"the SuperLink does not list its nodes: {error}") from error
         return {bytes(node.public_key) for node in nodes}
 
     def register_node(self, name: str, public_key: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The nodes that a SuperLink knows: those of the deployment's list, which may grow while it runs."""
+"""The nodes that a SuperLink knows: those of the deployment's list, which may grow meanwhile."""
 
 from __future__ import annotations
 

@@ -64,8 +64,9 @@ def follow(
     show: Callable[[dict[str, Any]], None],
     refresh: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Pass every round to `show`, and call `refresh` in between, until the run has ended, and say how it ended.
+    """Pass every round to `show` until the run has ended, and say how it ended.
 
+    refresh: called in between.
     The app's own word (status.json) counts before Flower's: it comes seconds earlier, as Flower
     first shuts its simulation down.
     """

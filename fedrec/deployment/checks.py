@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from fedrec.deployment.addresses import ip_address
 from fedrec.deployment.certificates import hosts_of, read_certificate, read_private_key
 from fedrec.deployment.folders import NodeFolder, ServerFolder
-from fedrec.deployment.keys import check_public_line, public_line_of
+from fedrec.deployment.keys import public_line_of, read_public_line
 from fedrec.deployment.private_files import require_private
 from fedrec.errors import ConfigError
 
@@ -48,8 +48,7 @@ def check_node_folder(folder: NodeFolder, now: datetime) -> None:
     for path in (folder.path, folder.key):
         require_private(path)
     check_authority(folder.ca, now)
-    public = folder.public_key.read_text(encoding="utf-8")
-    if check_public_line(public, str(folder.public_key)) != public_line_of(folder.key):
+    if read_public_line(folder.public_key) != public_line_of(folder.key):
         raise ConfigError(
             f"{folder.public_key}: is not the public key of {folder.key}; the server knows the "
             "one in its nodes.toml"

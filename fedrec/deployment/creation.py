@@ -73,7 +73,7 @@ def init_deployment(
         write_private(server / names.CA_CERTIFICATE, authority.certificate_pem())
         write_private(server / names.SERVER_SETTINGS, names.server_text(host, port))
         write_private(server / names.NODES, nodes_text(keys))
-        write_private(server / names.START, server_script(), mode=FOLDER_MODE)
+        write_private(server / names.START, server_script(nodes), mode=FOLDER_MODE)
         write_private(server / names.SERVER_UNIT, server_unit())
     return node_names
 

@@ -46,6 +46,15 @@ def check_public_line(line: str, place: str) -> str:
     return public_line(key)
 
 
+def read_public_line(path: Path) -> str:
+    """The public key in a file. Raises ConfigError where there is none of ours."""
+    try:
+        line = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    return check_public_line(line, str(path))
+
+
 def public_line_of(private_key: Path) -> str:
     """The public key of a private key's file. Raises ConfigError where it is none of ours."""
     try:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 _SERVER = """\
 #!/bin/sh
-# Starts the server from the folder that this file is in. Settings follow as KEY=VALUE.
-# FEDREC: the program. FEDREC_DATA: a prepared folder. FEDREC_OUT: the run's folder; a run that
-# is there already is gone on with. FEDREC_CONFIG: a configuration, for a new run.
+# Starts the server from the folder that this file is in. Options and KEY=VALUE may follow.
+# FEDREC: the program. FEDREC_OUT: the run's folder; a run that is there already is gone on with.
+# For a new run FEDREC_CONFIG: a configuration; FEDREC_DATA: a prepared folder; FEDREC_NODES: how
+# many nodes to wait for.
 set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 out=${FEDREC_OUT:-/var/lib/fedrec/run}
@@ -18,7 +19,8 @@ if [ -f "$out/config.toml" ]; then
     exec "${FEDREC:-fedrec}" server --deployment "$here" --resume "out=$out" "$@"
 fi
 exec "${FEDREC:-fedrec}" server --deployment "$here" "${FEDREC_CONFIG:-default}" \\
-    "data=${FEDREC_DATA:-/var/lib/fedrec/data}" "out=$out" "$@"
+    "data=${FEDREC_DATA:-/var/lib/fedrec/data}" "out=$out" \\
+    "federation.nodes=${FEDREC_NODES:-NODES}" "$@"
 """
 
 _CLIENT = """\
@@ -32,9 +34,9 @@ exec "${FEDREC:-fedrec}" client --deployment "$here" \\
 """
 
 
-def server_script() -> str:
-    """start.sh of a server's folder."""
-    return _SERVER
+def server_script(nodes: int) -> str:
+    """start.sh of the folder of a server that waits for so many nodes."""
+    return _SERVER.replace("NODES}", f"{nodes}}}")
 
 
 def client_script() -> str:

@@ -26,10 +26,8 @@ WorkingDirectory=/var/lib/fedrec
 StateDirectory=fedrec
 StateDirectoryMode=0700
 UMask=0077
-Restart={restart}
-RestartSec=10
-# A mistake that the message names does not go away by trying again.
-RestartPreventExitStatus=2
+{restart}
+RestartSec=15
 KillSignal=SIGINT
 TimeoutStopSec=60
 SyslogIdentifier=fedrec-{role}
@@ -72,16 +70,25 @@ LimitCORE=0
 WantedBy=multi-user.target
 """
 
+_SERVER_RESTART = """\
+Restart=on-failure
+# A mistake that the message names does not go away by trying again.
+RestartPreventExitStatus=2"""
+
+_CLIENT_RESTART = """\
+# A server that is away comes back, and so does its node.
+Restart=always"""
+
 
 def server_unit() -> str:
     """fedrec-server.service: started again after a failure, not after the run's end."""
     return _UNIT.format(
-        description="fedrec server", name="server", role="server", restart="on-failure"
+        description="fedrec server", name="server", role="server", restart=_SERVER_RESTART
     )
 
 
 def client_unit(name: str) -> str:
     """fedrec-client.service of the node `name`: joins again whenever its server was gone."""
     return _UNIT.format(
-        description=f"fedrec client {name}", name=name, role="client", restart="always"
+        description=f"fedrec client {name}", name=name, role="client", restart=_CLIENT_RESTART
     )
