@@ -15,6 +15,7 @@ from fedrec.evaluation.ranks import protocols_of
 from fedrec.stages import Stage
 from fedrec.training.personal import personal_parts
 from fedrec.training.touched import TABLE
+from server.attendance import Attendance
 from server.downlink import Downlink
 from server.federation import Federation, NodeInfo
 from server.progress import RoundReport, add_bytes
@@ -28,8 +29,8 @@ class Exchange:
     """Asks nodes, and reads what they answer; what is unfit is refused, told and left out.
 
     downlink: what the nodes hold of what trains. frozen: the groups that do not, which a node gets
-    with the first message of the stage. report: of the round under way, which counts bytes and
-    refusals and has the warnings.
+    with the first message of the stage. attendance: which nodes there are. report: of the round
+    under way, which counts bytes and refusals and has the warnings.
     """
 
     def __init__(
@@ -37,15 +38,33 @@ class Exchange:
         *,
         config: Config,
         stage: Stage,
-        federation: Federation,
+        attendance: Attendance,
         downlink: Downlink,
         frozen: Arrays,
         report: RoundReport,
     ) -> None:
-        self.config, self.stage, self.federation = config, stage, federation
+        self.config, self.stage, self.attendance = config, stage, attendance
         self.downlink, self.report = downlink, report
         self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
         self._provisioned: set[int] = set()
+        self._asked: set[int] = set()
+        self._gone: set[int] = set()
+
+    @property
+    def federation(self) -> Federation:
+        """The nodes as they are known now."""
+        return self.attendance.federation
+
+    def forget_absent(self, present: Iterable[NodeInfo]) -> None:
+        """Nobody knows what nodes hold that are not connected; say who they are, once."""
+        there = {node.node_id for node in present}
+        gone = [node.node_id for node in self.federation.nodes if node.node_id not in there]
+        if fresh := [node for node in gone if node not in self._gone]:
+            self.warn(f"{len(fresh)} nodes are not connected any more: {fresh[:3]}")
+        if back := [node for node in there if node in self._gone]:
+            self.warn(f"{len(back)} nodes are back: {sorted(back)[:3]}")
+        self._gone = set(gone)
+        self._forget(self._gone)
 
     def questions(
         self, kind: str, asked: Iterable[tuple[NodeInfo, Mapping[str, Any]]], *, best_round: int
@@ -58,8 +77,9 @@ class Exchange:
         }
         if personal_parts(self.config, self.stage):
             about[wire.BEST] = best_round
-        messages = []
+        messages, self._asked = [], set()
         for node, question in asked:
+            self._asked.add(node.node_id)
             records, versions = self.downlink.for_node(node.node_id)
             config = ConfigRecord({**about, **versions, **question})
             content = RecordDict({**records, wire.CONFIG: config})
@@ -98,18 +118,22 @@ class Exchange:
                 self._refuse(node, reason)
         return updates
 
-    def rank_sums(self, replies: Iterable[Message], split: str) -> list[dict[str, float]]:
-        """What the nodes that were asked measured, as far as it is fit to add up."""
-        nodes = [node.node_id for node in self.federation.nodes]
-        protocols, parts = protocols_of(self.federation, split), []
-        for reply in self._received(replies, nodes):
+    def rank_sums(self, replies: Iterable[Message], split: str) -> dict[int, dict[str, float]]:
+        """What the nodes that were asked measured, as far as it is fit to add up, by their ids."""
+        protocols, parts = protocols_of(self.federation, split), {}
+        for reply in self._received(replies, self._asked):
+            node = reply.metadata.src_node_id
             try:
-                parts.append(read_rank_sums(reply, split, protocols))
+                parts[node] = read_rank_sums(reply, split, protocols)
             except Refused as reason:
-                self._refuse(reply.metadata.src_node_id, reason)
-        if len(parts) < len(nodes):
-            self.warn(f"{split}: {len(parts)} of {len(nodes)} nodes answered")
+                self._refuse(node, reason)
         return parts
+
+    def warn_of_missing(self, answered: Collection[int], split: str) -> None:
+        """Say it where not all nodes of the federation are in a validation or the test."""
+        if len(answered) < len(self.federation.nodes):
+            nodes = len(self.federation.nodes)
+            self.warn(f"{split}: {len(answered)} of {nodes} nodes answered")
 
     def warn(self, text: str) -> None:
         """Tell it in the log and in the round's report."""
@@ -132,10 +156,15 @@ class Exchange:
         self.report.bytes_up += payload_bytes(known)
         add_bytes(self.report.group_bytes_up, group_bytes(known))
         silent = set(asked) - {reply.metadata.src_node_id for reply in known}
+        self.attendance.note(asked, silent)
         if silent:
-            self._provisioned -= silent
-            for node in silent:
-                self.downlink.forget(node, failed=False)
+            self._forget(silent)
             some = sorted(silent)[:3]
             self.warn(f"{len(silent)} of {len(asked)} nodes did not answer in time: {some}")
         return sorted(known, key=lambda reply: order[reply.metadata.src_node_id])
+
+    def _forget(self, nodes: Collection[int]) -> None:
+        """Nobody knows what these nodes hold: they get all of it with the next message."""
+        self._provisioned.difference_update(nodes)
+        for node in nodes:
+            self.downlink.forget(node, failed=False)
