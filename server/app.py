@@ -38,7 +38,7 @@ def main(grid: Grid, context: Context) -> None:
         runner = StageRunner(grid, config, federation, folder)
         for stage in STAGES.values():
             runner.run(stage)
-        results = {"stages": runner.results, "environment": describe_environment(config)}
+        results = {**runner.outcome(), "environment": describe_environment(config)}
         floors = measure_floors(config, folder, federation.new_items)
         folder.write_results({**results, **floors})
 

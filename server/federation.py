@@ -23,7 +23,8 @@ _POLL_S = 0.5
 class NodeInfo:
     """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
     items are trained, and the fingerprint of them and their features. cold_targets: whether its
-    test targets are other items. new_items: the fingerprint of those, or `none`."""
+    test targets are other items. new_items: the fingerprint of those, or `none`. users: all that
+    it has; None where that is not known, and any number is believed."""
 
     node_id: int
     partition: int
@@ -33,6 +34,7 @@ class NodeInfo:
     feature_dims: tuple[tuple[str, int], ...]
     cold_targets: bool = False
     new_items: str = "none"
+    users: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _info(reply: Message) -> NodeInfo:
         feature_dims=tuple(sorted(dims.items())),
         cold_targets=bool(record[wire.COLD_TARGETS]),
         new_items=cast(str, record[wire.NEW_ITEMS]),
+        users=cast(int, record[wire.HELD_USERS]),
     )
 
 

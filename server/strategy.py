@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
@@ -23,14 +23,16 @@ from fedrec.stages import Stage
 from fedrec.training.schedule import learning_rate
 from fedrec.training.touched import TABLE
 from fedrec.transport import Rows
-from server.averaging import Mean, weighted_mean
+from server.averaging import Mean
 from server.downlink import Downlink
 from server.exchange import Exchange
 from server.federation import Federation
 from server.lazy import only_rows
 from server.progress import Metrics, Progress, RoundReport, StageOver
 from server.refusal import Update
-from server.transport import from_record, to_record
+from server.robust import together
+from server.strikes import Strikes
+from server.transport import as_reply, from_record, to_record
 
 _ATTEMPTS = 3
 
@@ -54,9 +56,11 @@ class StageStrategy(FedAvg):
         frozen: Arrays,
         on_round: Callable[[StageStrategy, RoundReport], None],
         parent: str | None = None,
+        strikes: Strikes | None = None,
     ) -> None:
         """Say what is trained. arrays: what trains, at the stage's start. on_round: called after
-        every round, to report and to save. parent: fingerprint of the checkpoint it starts from."""
+        every round, to report and to save. parent: fingerprint of the checkpoint it starts from.
+        strikes: of the stages before."""
         self.config, self.stage, self.federation = config, stage, federation
         self.stage_config = getattr(config.stages, stage.name)
         self.by_rows = config.federation.sparse_rows and TABLE in arrays
@@ -76,6 +80,7 @@ class StageStrategy(FedAvg):
             downlink=self.downlink,
             frozen=frozen,
             report=RoundReport(stage.name, 0, self.stage_config.rounds),
+            strikes=strikes,
         )
         self.frozen_fingerprint = self.exchange.frozen_fingerprint
         self._validates = False
@@ -127,7 +132,9 @@ class StageStrategy(FedAvg):
         self._started = time.monotonic()
         self._begin_report(number)
         size = self.config.federation.users_per_round
-        cohort = list(self.federation.cohort(self.config.run.seed, self.stage.name, number, size))
+        drawn = self.federation.cohort(self.config.run.seed, self.stage.name, number, size)
+        out = self.exchange.strikes.out
+        cohort = [(node, members) for node, members in drawn if not out(node.node_id)]
         self._members = {node.node_id: members for node, members in cohort}
         return self.exchange.questions(
             MessageType.TRAIN,
@@ -140,11 +147,13 @@ class StageStrategy(FedAvg):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Average the updates that are fit, let the optimiser step, scale its step by group."""
         updates = self.exchange.updates(replies, self._members, self.arrays)
-        if len(updates) < max(1, self.config.federation.min_replies * len(self._members)):
+        federation = self.config.federation
+        needed = max(federation.fewest_updates, federation.min_replies * len(self._members))
+        if len(updates) < needed:
             self._round_failed(len(updates))
             return None, None
         self.progress.failed_rounds = 0
-        mean = weighted_mean(updates, row_share=self.config.federation.row_share)
+        mean = together(updates, self.config.federation)
         self._note_training(updates, mean)
         self._move(self._step(self.first_round + server_round, mean), mean.rows)
         return ArrayRecord(), None  # the model travels as the nodes need it
@@ -159,7 +168,7 @@ class StageStrategy(FedAvg):
         with self._optimiser_of(mean.rows):
             self.forget_origin()
             super().configure_train(number, origin, ConfigRecord(), None)  # type: ignore[arg-type]
-            stepped, _ = super().aggregate_train(number, [self._one_reply(mean)])
+            stepped, _ = super().aggregate_train(number, [as_reply(mean.arrays)])
         if stepped is None:
             raise FedrecError(f"round {self.report.round}: the optimiser returned nothing")
         return from_record(stepped)
@@ -171,12 +180,6 @@ class StageStrategy(FedAvg):
         if rows is None:
             return nullcontext()
         return only_rows(self, list(self.arrays), rows, len(self.arrays[TABLE]))
-
-    def _one_reply(self, mean: Mean) -> Message:
-        """The mean update as the reply that Flower's strategies expect, as if from one node."""
-        content = RecordDict({wire.METRICS: MetricRecord({wire.WEIGHT: 1.0})})
-        content[wire.ARRAYS] = to_record(mean.arrays)
-        return Message(content, dst_node_id=0, message_type=MessageType.TRAIN)
 
     def _move(self, step: Mapping[str, NDArray[Any]], rows: Rows | None) -> None:
         """Add the optimiser's step, at the learning rate of the round and the group."""
@@ -206,6 +209,13 @@ class StageStrategy(FedAvg):
                 )
 
     def _round_failed(self, accepted: int) -> None:
+        if not self.exchange.admitted:
+            raise RoundsFailed(f"every node is left out; {self.exchange.strikes.last_reason()}")
+        if not self._members:
+            self.exchange.warn(
+                f"round {self.report.round} changes nothing: whom it drew is on nodes left out"
+            )
+            return
         self.progress.failed_rounds += 1
         self.exchange.warn(
             f"round {self.report.round} changes nothing: {accepted} of {len(self._members)} nodes "
@@ -229,14 +239,17 @@ class StageStrategy(FedAvg):
         """A question to every node about the model as it stands."""
         return self.exchange.questions(
             MessageType.EVALUATE,
-            [(node, {wire.SPLIT: split}) for node in self.federation.nodes],
+            [(node, {wire.SPLIT: split}) for node in self.exchange.admitted],
             best_round=self.progress.best_round,
         )
 
     def evaluation_metrics(self, replies: Iterable[Message], split: str) -> Metrics | None:
-        """Means over all users of all nodes; None where no node answered."""
+        """Means over all users of all nodes; None where none answered for a user."""
         parts = self.exchange.rank_sums(replies, split)
-        return metrics_from_sums(add_sums(parts), split) if parts else None
+        total = add_sums(parts)
+        if not total.get(f"{split}/full/users"):  # nobody answered, or nobody who has users
+            return None
+        return metrics_from_sums(total, split)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -263,6 +276,7 @@ class StageStrategy(FedAvg):
                 self._keep_best()
         gate = self.arrays.get("gate", self.frozen.get("gate"))
         report.gate = None if gate is None else float(gate[0])
+        report.left_out = len(self.exchange.strikes.left_out())
         report.seconds = time.monotonic() - self._started
         report.users_per_s = report.users / max(report.seconds, 1e-9)
         progress.seconds += report.seconds
