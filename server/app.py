@@ -44,7 +44,7 @@ def main(grid: Grid, context: Context) -> None:
         runner = StageRunner(patient, config, attendance, folder)
         for stage in STAGES.values():
             runner.run(stage)
-        results = {"stages": runner.results, "environment": describe_environment(config)}
+        results = {**runner.outcome(), "environment": describe_environment(config)}
         floors = measure_floors(config, folder, federation.new_items)
         folder.write_results({**results, **floors})
 

@@ -35,6 +35,7 @@ class Attendance:
 
     grid: None = all nodes are always there. query_timeout_s: how long a node that appears may take
     to say what it has. patience_s: how long a round waits for enough nodes before the run ends.
+    on_return: called with the former id of a node that came back under another one, and the node.
 
     A node that does not answer in time twice is left out for a round, then for 3, 7 and so on: a
     slow node would hold up every round until its deadline, and work off a queue of messages that
@@ -51,6 +52,7 @@ class Attendance:
     ) -> None:
         self.federation = federation
         self._grid, self._query_timeout_s, self._patience_s = grid, query_timeout_s, patience_s
+        self.on_return: Callable[[int, NodeInfo], None] = lambda former, node: None
         self._unfit: set[int] = set()
         self._silences: dict[int, int] = {}
         self._rests: dict[int, int] = {}
@@ -116,9 +118,13 @@ class Attendance:
             LOG.warning("node %d appeared and cannot take part: %s", node, trouble)
         for info in infos:
             try:
-                self.federation = self.federation.admitting(info, connected)
+                changed, former = self.federation.admitting(info, connected)
             except FedrecError as error:
                 self._unfit.add(info.node_id)
                 LOG.warning("node %d appeared and does not fit: %s", info.node_id, error)
-            else:
-                LOG.info("node %d of partition %d takes part", info.node_id, info.partition)
+                continue
+            self.federation = changed
+            LOG.warning("node %d of partition %d takes part", info.node_id, info.partition)
+            if former is not None:
+                self._unfit.add(former.node_id)  # it may count as connected for a while
+                self.on_return(former.node_id, info)

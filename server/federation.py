@@ -25,7 +25,8 @@ _POLL_S = 0.5
 class NodeInfo:
     """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
     items are trained, and the fingerprint of them and their features. cold_targets: whether its
-    test targets are other items. new_items: the fingerprint of those, or `none`."""
+    test targets are other items. new_items: the fingerprint of those, or `none`. users: all that
+    it has; None where that is not known, and any number is believed."""
 
     node_id: int
     partition: int
@@ -35,6 +36,7 @@ class NodeInfo:
     feature_dims: tuple[tuple[str, int], ...]
     cold_targets: bool = False
     new_items: str = "none"
+    users: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,19 @@ class Federation:
         """Whether test targets are items that nobody trains; all nodes are alike in it."""
         return self.nodes[0].cold_targets
 
-    def admitting(self, info: NodeInfo, connected: Collection[int]) -> Federation:
-        """The federation with a node that has appeared: one that came back under another id takes
-        its former place, any other is added. connected: ids of the nodes that are there.
+    def admitting(
+        self, info: NodeInfo, connected: Collection[int]
+    ) -> tuple[Federation, NodeInfo | None]:
+        """The federation with a node that has appeared, and what this was before, if anything: one
+        that came back under another id takes its former place, any other is added.
 
-        Raises FedrecError where it does not fit to the others.
+        connected: ids of the nodes that are there. Raises FedrecError where it does not fit to the
+        others.
         """
         _check_alike([self.nodes[0], info])
         former = self._former(info, connected)
         others = [node for node in self.nodes if node is not former]
-        return Federation(tuple(sorted([*others, info], key=_place)))
+        return Federation(tuple(sorted([*others, info], key=_place))), former
 
     def _former(self, info: NodeInfo, connected: Collection[int]) -> NodeInfo | None:
         """The node that this one was before: of the same partition and size, and gone; or still
@@ -189,6 +194,7 @@ def _info(reply: Message) -> NodeInfo:
         feature_dims=tuple(sorted(dims.items())),
         cold_targets=bool(record[wire.COLD_TARGETS]),
         new_items=cast(str, record[wire.NEW_ITEMS]),
+        users=cast(int, record[wire.HELD_USERS]),
     )
 
 

@@ -47,7 +47,7 @@ class FinalTest:
     def _left(self) -> list[NodeInfo]:
         return [
             node
-            for node in self._strategy.federation.nodes
+            for node in self._strategy.exchange.admitted
             if node.node_id not in self._answers and self._tries.get(node.node_id, 0) < _TRIES
         ]
 
@@ -62,8 +62,9 @@ class FinalTest:
         stage, federation = self._strategy.stage.name, self._strategy.federation
         self._strategy.exchange.warn_of_missing(self._answers, "test")
         order = [node.node_id for node in federation.nodes if node.node_id in self._answers]
-        if not order:
+        total = add_sums(self._answers[node] for node in order)
+        if not total.get("test/full/users"):
             raise FedrecError(f"stage {stage}: no node answered the test")
         names = federation.names()
         self.share = share_of([names[node] for node in order], federation)
-        return metrics_from_sums(add_sums(self._answers[node] for node in order), "test")
+        return metrics_from_sums(total, "test")

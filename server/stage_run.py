@@ -22,6 +22,7 @@ from server.patient_grid import PatientGrid, as_grid
 from server.progress import Metrics, RoundReport, StageOver
 from server.run_folder import RunFolder
 from server.strategy import StageStrategy
+from server.strikes import Strikes
 
 LOG = logging.getLogger(__name__)
 
@@ -45,6 +46,10 @@ class StageRunner:
         self.initial = model_arrays(model)
         self.results: dict[str, Any] = folder.stage_results() if config.run.resume else {}
         self._ended_before = set(self.results)
+        self.strikes = Strikes(config.federation.strikes)
+        attendance.on_return = self.strikes.returned
+        if config.run.resume:
+            folder.load_strikes(self.strikes, attendance.federation)
 
     def run(self, stage: Stage) -> None:
         """Train, restore the best round, test once, save the checkpoint.
@@ -140,6 +145,7 @@ class StageRunner:
             },
             on_round=self._on_round,
             parent=parent,
+            strikes=self.strikes,
         )
         return strategy
 
@@ -184,6 +190,7 @@ class StageRunner:
             "best_round": progress.best_round,
             "skipped": self._skipped(strategy.stage),
             "seconds": round(seconds, 3),
+            "refused": progress.refused,
             "bytes_up": progress.bytes_up,
             "bytes_down": progress.bytes_down,
             "group_bytes_up": progress.group_bytes_up,
@@ -193,4 +200,8 @@ class StageRunner:
             **({"test_share": test_share} if test_share < 1 else {}),
             **({"personal_restarted": True} if personal_restarted else {}),
         }
-        self.folder.write_results({"stages": self.results})
+        self.folder.write_results(self.outcome())
+
+    def outcome(self) -> dict[str, Any]:
+        """What `results.json` says so far: the stages, and the nodes that were left out and why."""
+        return {"stages": self.results, "left_out": self.strikes.left_out()}

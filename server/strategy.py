@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from fedrec.training.schedule import learning_rate
 from fedrec.training.touched import TABLE
 from fedrec.transport import Rows
 from server.attendance import Attendance
-from server.averaging import Mean, weighted_mean
+from server.averaging import Mean
 from server.comparison import VALUE, Validation, is_better, sums_by_node
 from server.downlink import Downlink
 from server.exchange import Exchange
@@ -33,7 +33,9 @@ from server.federation import Federation, NodeInfo
 from server.lazy import only_rows
 from server.progress import Progress, RoundReport, StageOver
 from server.refusal import Update
-from server.transport import from_record, to_record
+from server.robust import together
+from server.strikes import Strikes
+from server.transport import as_reply, from_record, to_record
 
 
 class StageStrategy(FedAvg):
@@ -55,10 +57,11 @@ class StageStrategy(FedAvg):
         frozen: Arrays,
         on_round: Callable[[StageStrategy, RoundReport], None],
         parent: str | None = None,
+        strikes: Strikes | None = None,
     ) -> None:
         """Say what is trained. attendance: which nodes there are. arrays: what trains, at the
         stage's start. on_round: called after every round, to report and to save. parent:
-        fingerprint of the checkpoint it starts from."""
+        fingerprint of the checkpoint it starts from. strikes: of the stages before."""
         self.config, self.stage, self.attendance = config, stage, attendance
         self.stage_config = getattr(config.stages, stage.name)
         self.by_rows = config.federation.sparse_rows and TABLE in arrays
@@ -78,6 +81,7 @@ class StageStrategy(FedAvg):
             downlink=self.downlink,
             frozen=frozen,
             report=RoundReport(stage.name, 0, self.stage_config.rounds),
+            strikes=strikes,
         )
         self.frozen_fingerprint = self.exchange.frozen_fingerprint
         self._validates, self._needed = False, 1
@@ -156,8 +160,9 @@ class StageStrategy(FedAvg):
             nonlocal cohort, drawn_of
             if drawn_of is not self.federation:  # somebody has come back, or is new
                 cohort, drawn_of = self._cohort(number), self.federation
-            self._needed = math.ceil(max(1, self.config.federation.min_replies * len(cohort)))
-            return sum(node.node_id in cohort for node in present) >= self._needed
+            self._needed = self._fewest(len(cohort))
+            there = sum(node.node_id in cohort for node in present)
+            return there >= min(self._needed, len(cohort))
 
         present = self.attendance.wait_until(enough, self.exchange.warn, f"round {number}")
         self.exchange.forget_absent(present)
@@ -169,7 +174,13 @@ class StageStrategy(FedAvg):
     def _cohort(self, number: int) -> dict[int, list[int]]:
         size = self.config.federation.users_per_round
         drawn = self.federation.cohort(self.config.run.seed, self.stage.name, number, size)
-        return {node.node_id: members for node, members in drawn}
+        out = self.exchange.strikes.out
+        return {node.node_id: members for node, members in drawn if not out(node.node_id)}
+
+    def _fewest(self, nodes: int) -> int:
+        """How many updates make a round of a cohort on so many nodes."""
+        federation = self.config.federation
+        return math.ceil(max(federation.fewest_updates, federation.min_replies * nodes))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -180,7 +191,7 @@ class StageStrategy(FedAvg):
             self._round_failed(len(updates))
             return None, None
         self.progress.failed_rounds = 0
-        mean = weighted_mean(updates, row_share=self.config.federation.row_share)
+        mean = together(updates, self.config.federation)
         self._note_training(updates, mean)
         self._move(self._step(self.first_round + server_round, mean), mean.rows)
         return ArrayRecord(), None  # the model travels as the nodes need it
@@ -195,7 +206,7 @@ class StageStrategy(FedAvg):
         with self._optimiser_of(mean.rows):
             self.forget_origin()
             super().configure_train(number, origin, ConfigRecord(), None)  # type: ignore[arg-type]
-            stepped, _ = super().aggregate_train(number, [self._one_reply(mean)])
+            stepped, _ = super().aggregate_train(number, [as_reply(mean.arrays)])
         if stepped is None:
             raise FedrecError(f"round {self.report.round}: the optimiser returned nothing")
         return from_record(stepped)
@@ -207,12 +218,6 @@ class StageStrategy(FedAvg):
         if rows is None:
             return nullcontext()
         return only_rows(self, list(self.arrays), rows, len(self.arrays[TABLE]))
-
-    def _one_reply(self, mean: Mean) -> Message:
-        """The mean update as the reply that Flower's strategies expect, as if from one node."""
-        content = RecordDict({wire.METRICS: MetricRecord({wire.WEIGHT: 1.0})})
-        content[wire.ARRAYS] = to_record(mean.arrays)
-        return Message(content, dst_node_id=0, message_type=MessageType.TRAIN)
 
     def _move(self, step: Mapping[str, NDArray[Any]], rows: Rows | None) -> None:
         """Add the optimiser's step, at the learning rate of the round and the group."""
@@ -242,6 +247,13 @@ class StageStrategy(FedAvg):
                 )
 
     def _round_failed(self, accepted: int) -> None:
+        if not self.exchange.admitted:
+            raise RoundsFailed(f"every node is left out; {self.exchange.strikes.last_reason()}")
+        if not self._members:
+            self.exchange.warn(
+                f"round {self.report.round} changes nothing: whom it drew is on nodes left out"
+            )
+            return
         self.progress.failed_rounds += 1
         self.exchange.warn(
             f"round {self.report.round} changes nothing: {accepted} of {len(self._members)} nodes "
@@ -264,13 +276,15 @@ class StageStrategy(FedAvg):
             return []
         present = self.attendance.present()
         self.exchange.forget_absent(present)
-        return self.evaluation_messages("validation", self.attendance.rested(present))
+        admitted = [node for node in present if not self.exchange.strikes.out(node.node_id)]
+        return self.evaluation_messages("validation", self.attendance.rested(admitted))
 
     def evaluation_messages(
         self, split: str, nodes: Iterable[NodeInfo] | None = None
     ) -> list[Message]:
-        """A question to these nodes, None = all, about the model as it stands."""
-        asked = self.federation.nodes if nodes is None else nodes
+        """A question to these nodes, None = all that are not left out, about the model as it
+        stands."""
+        asked = self.exchange.admitted if nodes is None else nodes
         return self.exchange.questions(
             MessageType.EVALUATE,
             [(node, {wire.SPLIT: split}) for node in asked],
@@ -278,13 +292,14 @@ class StageStrategy(FedAvg):
         )
 
     def validation(self, replies: Iterable[Message]) -> Validation | None:
-        """What the nodes that answered measured; None where no node did."""
+        """What the nodes that answered measured; None where none answered for a user."""
         parts = self.exchange.rank_sums(replies, "validation")
         self.exchange.warn_of_missing(parts, "validation")
-        if not sum(part["validation/full/users"] for part in parts.values()):
+        total = add_sums(parts.values())
+        if not total.get("validation/full/users"):  # nobody answered, or nobody who has users
             return None
         return Validation(
-            metrics=metrics_from_sums(add_sums(parts.values()), "validation"),
+            metrics=metrics_from_sums(total, "validation"),
             by_node=sums_by_node(self.federation, parts),
         )
 
@@ -308,6 +323,7 @@ class StageStrategy(FedAvg):
         progress.round = report.round
         gate = self.arrays.get("gate", self.frozen.get("gate"))
         report.gate = None if gate is None else float(gate[0])
+        report.left_out = len(self.exchange.strikes.left_out())
         report.seconds = time.monotonic() - self._started
         report.users_per_s = report.users / max(report.seconds, 1e-9)
         progress.seconds += report.seconds

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
+from fedrec import wire
 from fedrec.config import Config, from_flat
 from fedrec.data import Columns, prepare
 from in_process import DirectGrid, identify
@@ -100,6 +101,13 @@ def _write_features(folder: Path, items: int, generator: np.random.Generator) ->
         np.save(folder / f"{name}.npy", values[known].astype(np.float32))
         index = [f"{row},item{item:03}" for row, item in enumerate(known)]
         (folder / f"{name}_index.csv").write_text("\n".join(["row,key", *index]) + "\n")
+
+
+def answered(asked: Message) -> ConfigRecord:
+    """What a node's answer says that it answers."""
+    about = asked.content[wire.CONFIG]
+    keys = (wire.STAGE, wire.ROUND, wire.SPLIT)
+    return ConfigRecord({key: about[key] for key in keys if key in about})
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments, restore_moments
 from server.strategy import StageStrategy
 from server.transport import to_record
+from tests.loopback import answered
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 
@@ -67,8 +68,14 @@ def step(strategy: StageStrategy, number: int, rows: np.ndarray, seed: int) -> N
         table[rows] = touched
         arrays = {TABLE: table, OTHER: other}
     metrics = {wire.WEIGHT: 1.0, wire.LOSS: 1.0, wire.USERS: 1, wire.SECONDS: 0.0}
-    content = RecordDict({wire.ARRAYS: to_record(arrays), wire.METRICS: MetricRecord(metrics)})
     (message,) = strategy.configure_train(number, None, None, None)  # type: ignore[arg-type]
+    content = RecordDict(
+        {
+            wire.ARRAYS: to_record(arrays),
+            wire.METRICS: MetricRecord(metrics),
+            wire.CONFIG: answered(message),
+        }
+    )
     strategy.aggregate_train(number, [Message(content, reply_to=message)])
     assert strategy.report.refused == 0
 

@@ -20,6 +20,7 @@ from fedrec.errors import CheckpointError, ConfigError, FedrecError
 from fedrec.stages import STAGES
 from server.progress import RoundReport
 from server.run_folder import RunFolder
+from tests.loopback import answered
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -145,7 +146,8 @@ def test_the_best_round_is_restored_and_tested_not_the_last(
             key: value if key.endswith("users") else hits
             for key, value in reply.content[wire.METRICS].items()
         }
-        return Message(RecordDict({wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+        records = {wire.METRICS: MetricRecord(metrics), wire.CONFIG: answered(message)}
+        return Message(RecordDict(records), reply_to=message)
 
     grid.before, grid.tamper = note, pretend
     runner.run(STAGES["backbone"])

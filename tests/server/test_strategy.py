@@ -24,6 +24,7 @@ from server.optimizers import OPTIMIZERS, build_strategy, moments
 from server.progress import RoundReport, StageOver
 from server.strategy import StageStrategy
 from server.transport import from_record, to_record
+from tests.loopback import answered
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 
@@ -118,7 +119,11 @@ def answer(
         wire.SECONDS: 0.1,
         **changes,
     }
-    records = {wire.ARRAYS: to_record(sums), wire.METRICS: MetricRecord(metrics)}
+    records = {
+        wire.ARRAYS: to_record(sums),
+        wire.METRICS: MetricRecord(metrics),
+        wire.CONFIG: answered(message),
+    }
     return Message(RecordDict(records), reply_to=message)
 
 
@@ -127,7 +132,8 @@ def ranked(message: Message, hits: float, users: float = 10.0) -> Message:
     split = message.content[wire.CONFIG][wire.SPLIT]
     sums = {f"{split}/{p}/{m}/sum": hits for p in PROTOCOLS for m in METRICS}
     counts = {f"{split}/{p}/users": users for p in PROTOCOLS}
-    return Message(RecordDict({wire.METRICS: MetricRecord({**sums, **counts})}), reply_to=message)
+    records = {wire.METRICS: MetricRecord({**sums, **counts}), wire.CONFIG: answered(message)}
+    return Message(RecordDict(records), reply_to=message)
 
 
 def round_of(
@@ -433,7 +439,8 @@ BAD = {
     "loss nan": lambda m: answer(m, loss=math.nan),
     "a metric too many": lambda m: answer(m, hospital=7.0),
     "no arrays": lambda m: Message(
-        RecordDict({wire.METRICS: answer(m).content[wire.METRICS]}), reply_to=m
+        RecordDict({wire.METRICS: answer(m).content[wire.METRICS], wire.CONFIG: answered(m)}),
+        reply_to=m,
     ),
 }
 
@@ -560,7 +567,8 @@ def test_validation_divides_the_sums_of_all_nodes() -> None:
 def broken(message: Message, **changes: Any) -> Message:
     reply = ranked(message, 1.0)
     metrics = {**dict(reply.content[wire.METRICS]), **changes}
-    return Message(RecordDict({wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+    records = {wire.METRICS: MetricRecord(metrics), wire.CONFIG: answered(message)}
+    return Message(RecordDict(records), reply_to=message)
 
 
 BAD_RANKS = {
