@@ -1,8 +1,8 @@
 """Sends a phase's messages and collects the answers that come before its deadline.
 
-Flower's own `Grid.send_and_receive` measures its timeout with the wall clock, so that a clock set back
-by an hour makes a lost answer cost an hour, and waits for answers to messages that could not even be
-sent. Deadlines here are of the monotonic clock.
+Flower's own `Grid.send_and_receive` measures its timeout with the wall clock, so that a clock set
+back by an hour makes a lost answer cost an hour; and it waits for answers to messages that could
+not even be sent. Deadlines here are of the monotonic clock.
 """
 
 from __future__ import annotations
