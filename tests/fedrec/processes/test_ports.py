@@ -1,9 +1,24 @@
-def test_a_port_of_the_sixth_internet_protocol_can_be_taken_too() -> None:
-    with socket.socket(socket.AF_INET6) as taken:
+"""Ports that somebody listens on."""
+
+import socket
+
+import pytest
+
+from fedrec.errors import FedrecError
+from fedrec.processes import free_port, require_free_port
+
+
+def test_a_free_port() -> None:
+    require_free_port("127.0.0.1", free_port())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken(host: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as taken:
         try:
-            taken.bind(("::1", 0))
+            taken.bind((host, 0))
         except OSError:
-            pytest.skip("no IPv6 here")
+            pytest.skip(f"{host} is not an address of this machine")
         taken.listen()
-        with pytest.raises(FedrecError, match="cannot listen on ::1"):
-            require_free_port("::1", taken.getsockname()[1])
+        with pytest.raises(FedrecError, match=f"cannot listen on {host}"):
+            require_free_port(host, taken.getsockname()[1])
