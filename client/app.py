@@ -18,30 +18,38 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.node_cache import load_node, partition_of
+from client.packed import packed_both_ways
 from client.personal import KeptParts
 from client.received import current_model
 from client.uplink import update_record
 from fedrec import wire
+from fedrec.config import settings_fingerprint
 from fedrec.errors import FedrecError
+from fedrec.versions import versions_that_matter
 
 LOG = logging.getLogger(__name__)
-app = ClientApp()
+app = ClientApp(mods=[packed_both_ways])
 
 
 @app.query()
 def describe(message: Message, context: Context) -> Message:
-    """Say how many users can train here, and which catalogue they chose from."""
+    """Say how many users can train here, which catalogue they chose from, and what runs here."""
     node = load_node(context)
     answer = ConfigRecord(
         {
             wire.TRAINABLE: len(node.drawn_from),
+            wire.HELD_USERS: len(node.users),
             wire.ITEMS: node.data.warm_items,
             wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
             wire.NEW_ITEMS: node.data.new_items_fingerprint,
             wire.PARTITION: partition_of(node, context),
+            wire.OWN_DATA: "data" in context.node_config,
+            wire.SETTINGS: settings_fingerprint(node.config),
         }
     )
+    for library, installed in versions_that_matter().items():
+        answer[wire.LIBRARY + library] = installed
     for expert, modality in node.modalities.items():
         answer[wire.FEATURE_DIM + expert] = int(modality.values.shape[1])
     return Message(content=RecordDict({wire.CONFIG: answer}), reply_to=message)
@@ -73,7 +81,9 @@ def train(message: Message, context: Context) -> Message:
             wire.SECONDS: time.monotonic() - began,
         }
     )
-    content = RecordDict({wire.ARRAYS: arrays, wire.METRICS: metrics})
+    content = RecordDict(
+        {wire.ARRAYS: arrays, wire.METRICS: metrics, wire.CONFIG: _answered(asked)}
+    )
     return Message(content=content, reply_to=message)
 
 
@@ -87,8 +97,14 @@ def evaluate(message: Message, context: Context) -> Message:
     with _discretion("evaluation"):
         kept = KeptParts(message, context, node)
         sums = node.evaluate(model, active, str(asked[wire.SPLIT]), kept.now)
-    content = RecordDict({wire.METRICS: MetricRecord({**sums})})
+    content = RecordDict({wire.METRICS: MetricRecord({**sums}), wire.CONFIG: _answered(asked)})
     return Message(content=content, reply_to=message)
+
+
+def _answered(asked: ConfigRecord) -> ConfigRecord:
+    """Which question this is the answer to: the server takes no other."""
+    keys = (wire.STAGE, wire.ROUND, wire.SPLIT)
+    return ConfigRecord({key: asked[key] for key in keys if key in asked})
 
 
 @contextmanager

@@ -118,3 +118,9 @@ def _data(folder: str) -> PreparedData:
 @lru_cache(maxsize=4)
 def _config(settings: Settings) -> Config:
     return from_flat(dict(settings))
+
+
+def forget() -> None:
+    """Let go of everything: another run has other settings, and may find other data."""
+    for kept in (_settings, _node, _cuts, _residencies, _model, _modalities, _data, _config):
+        kept.cache_clear()

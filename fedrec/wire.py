@@ -18,12 +18,17 @@ ROW_WEIGHTS = "item_embedding.row_weights"
 """Array float32 in the record of an update, where `federation.item_averaging` is `row`: what those
 users of the cohort weigh who met an item. [rows] beside ROWS, else [items + 1]."""
 
+PACKED = "packed"
+"""The only array of a record that travels packed (`fedrec.transport.pack`), as all records of
+arrays do in a deployment: Flower makes a request for every array of every message."""
+
 FROZEN = "frozen"
 """Record of all other groups, sent once a stage; the node keeps it in its state."""
 
 CONFIG = "config"
 """Record of what is asked: STAGE, ROUND, FROZEN_FINGERPRINT, and MEMBERS or SPLIT; where nodes keep
-what trains, also VERSION, BASE and INITIAL; where users keep something, also BEST."""
+what trains, also VERSION, BASE and INITIAL; where users keep something, also BEST. An answer to
+training or evaluation has one with STAGE, ROUND, and SPLIT where it was asked: what it answers."""
 
 VERSION, BASE = "version", "base"
 """The model that the node must have to answer, and the one it must hold to get there from what the
@@ -45,6 +50,9 @@ BEST = "best"
 FROZEN_FINGERPRINT = "frozen-fingerprint"
 WEIGHT, LOSS, USERS, SECONDS = "num-examples", "loss-sum", "users", "seconds"
 
+HELD_USERS = "held-users"
+"""How many users a node has, whether they can train or not."""
+
 TRAINABLE, ITEMS, CATALOGUE, PARTITION = "trainable", "items", "catalogue", "partition"
 NEW_ITEMS = "new-items"
 """Fingerprint of the items that nobody trains and of their features; `none` without such items."""
@@ -54,3 +62,12 @@ COLD_TARGETS = "cold-targets"
 
 FEATURE_DIM = "feature-dim/"
 """Prefix of the widths of the features a node has, by expert name."""
+
+OWN_DATA = "own-data"
+"""Whether a node holds a data folder of its own: then it must fit the server's."""
+
+LIBRARY = "library/"
+"""Prefix of the versions that a node runs, by library."""
+
+SETTINGS = "settings"
+"""Fingerprint of all settings as a node reads them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 from flwr.app import Context
@@ -10,9 +11,13 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedrec.config import from_flat
 from fedrec.stages import STAGES
+from server.attendance import Attendance
 from server.environment import describe_environment
 from server.federation import gather_federation
 from server.floors import measure_floors
+from server.joining import check_joining
+from server.packed import packed_grid
+from server.patient_grid import PatientGrid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
 
@@ -27,18 +32,28 @@ def main(grid: Grid, context: Context) -> None:
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
+    grid = packed_grid(grid)
     _poll_finely(grid)
+    nodes, patient = config.federation, PatientGrid(grid, config.federation)
     with folder.status():
         federation = gather_federation(
-            grid,
-            nodes=config.federation.nodes,
-            timeout_s=config.federation.registration_timeout_s,
-            reply_timeout_s=config.federation.round_timeout_s,
+            patient,
+            nodes=nodes.nodes,
+            timeout_s=nodes.registration_timeout_s,
+            reply_timeout_s=nodes.round_timeout_s,
+            enough=math.ceil(nodes.min_replies * nodes.nodes) if config.run.resume else 0,
         )
-        runner = StageRunner(grid, config, federation, folder)
+        check_joining(federation.nodes, config)
+        attendance = Attendance(
+            federation,
+            patient,
+            patience_s=nodes.absence_timeout_s,
+            check=lambda node: check_joining([node], config),
+        )
+        runner = StageRunner(patient, config, attendance, folder)
         for stage in STAGES.values():
             runner.run(stage)
-        results = {"stages": runner.results, "environment": describe_environment(config)}
+        results = {**runner.outcome(), "environment": describe_environment(config)}
         floors = measure_floors(config, folder, federation.new_items)
         folder.write_results({**results, **floors})
 

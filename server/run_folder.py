@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from fedrec.data.atomic import write_atomically, write_json
 from fedrec.data.json_files import read_json_value
 from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError, FedrecError
+from server.federation import Federation
 from server.optimizers import moments, restore_moments
 from server.progress import Progress, RoundReport
 from server.state_file import write_tensors
 from server.strategy import StageStrategy
+from server.strikes import Strikes
 
 LOG = logging.getLogger(__name__)
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 class RunFolder:
@@ -47,23 +51,39 @@ class RunFolder:
             )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.metrics.touch()
-        for leftover in self.checkpoints.glob(".*.part-*"):
-            leftover.unlink()
+        for folder in (self.path, self.checkpoints):
+            for leftover in folder.glob(".*.part-*"):
+                leftover.unlink()
         text = to_toml(config).encode()
         write_atomically(self.path / "config.toml", lambda stream: stream.write(text))
 
     @contextmanager
     def status(self) -> Iterator[None]:
-        """Keep `status.json` true: running, then finished, or failed and why."""
-        self._write_status("running", None)
+        """Keep `status.json` true: running, then finished, or failed and why.
+
+        Raises FedrecError where the disk takes no more, which hurts nothing that is there.
+        """
         try:
+            self._write_status("running", None)
             yield
+            self._write_status("finished", None)
         except BaseException as error:
+            reason = self._reason(error)
             if not isinstance(error, FedrecError):
                 LOG.exception("the run failed")
-            self._write_status("failed", str(error) or type(error).__name__)
+            with suppress(OSError):
+                self._write_status("failed", reason)
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise FedrecError(reason) from error
             raise
-        self._write_status("finished", None)
+
+    def _reason(self, error: BaseException) -> str:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return (
+                f"cannot write in {self.path}: {error.strerror}; what was saved before is whole, "
+                "so make room and go on with --resume"
+            )
+        return str(error) or type(error).__name__
 
     def append_round(self, report: RoundReport) -> None:
         """Add a line to `metrics.jsonl`; it is on disk before a state that counts its round."""
@@ -107,6 +127,7 @@ class RunFolder:
             "fingerprint": fingerprint(arrays),
             "versions": [strategy.downlink.version, strategy.best_version],
             "progress": asdict(strategy.progress),
+            "strikes": strategy.exchange.strikes.saved(),
         }
         write_sealed(self._state, about)
         for former in self.checkpoints.glob("state-*.safetensors"):
@@ -137,6 +158,17 @@ class RunFolder:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
         return True
+
+    def load_strikes(self, strikes: Strikes, federation: Federation) -> None:
+        """Who was refused until the last state was saved, of whichever stage.
+
+        Raises CheckpointError where the state is damaged.
+        """
+        about = self._read_json(self._state) or {}
+        try:
+            strikes.restore(about.get("strikes", []), federation)
+        except TypeError as error:
+            raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
 
     def _restore(self, strategy: StageStrategy, about: Mapping[str, Any]) -> None:
         path = self.checkpoints / Path(about["tensors"]).name

@@ -15,7 +15,7 @@ from client.app import app
 from fedrec import wire
 from fedrec.checkpoints import Arrays, fingerprint, load_checkpoint
 from fedrec.checkpoints.tensors import by_group, model_arrays, put_arrays
-from fedrec.config import Config
+from fedrec.config import Config, settings_fingerprint
 from fedrec.data import PreparedData, partition_users
 from fedrec.evaluation.metrics import METRICS, metrics_from_sums, rank_sums
 from fedrec.evaluation.ranks import PROTOCOLS
@@ -23,6 +23,7 @@ from fedrec.model.build import build_model
 from fedrec.model.feddmmr import FedDMMR
 from fedrec.stages import STAGES, stage_groups
 from fedrec.training.node import Node, load_modalities
+from fedrec.versions import versions_that_matter
 from server.transport import from_record, payload_bytes, to_record
 
 Configure = Callable[..., Config]
@@ -91,7 +92,7 @@ def test_a_training_reply_holds_sums_of_what_trains_and_four_numbers(
     It learns more from a small cohort: with one user in it, the sum is this user's update."""
     reply = node("train", stage, members=[0, 3, 5])
 
-    assert set(reply.content) == {wire.ARRAYS, wire.METRICS}
+    assert set(reply.content) == {wire.ARRAYS, wire.METRICS, wire.CONFIG}
     arrays, metrics = reply.content[wire.ARRAYS], reply.content[wire.METRICS]
     assert isinstance(arrays, ArrayRecord)
     assert isinstance(metrics, MetricRecord)
@@ -144,7 +145,7 @@ def test_an_evaluation_reply_holds_sums_and_counts_by_known_keys(
 ) -> None:
     reply = node("evaluate", "backbone", split=split_name)
 
-    assert set(reply.content) == {wire.METRICS}
+    assert set(reply.content) == {wire.METRICS, wire.CONFIG}
     metrics = reply.content[wire.METRICS]
     prefixes = [f"{split_name}/{protocol}" for protocol in PROTOCOLS]
     sums = {f"{prefix}/{metric}/sum" for prefix in prefixes for metric in METRICS}
@@ -169,12 +170,16 @@ def test_a_description_holds_counts_widths_and_a_fingerprint(
     assert dict(reply.content[wire.CONFIG]) == {
         wire.PARTITION: 1,
         wire.TRAINABLE: int((data.train_end[held.start : held.stop] >= 2).sum()),
+        wire.HELD_USERS: len(held),
         wire.ITEMS: 24,
         wire.CATALOGUE: data.catalogue_fingerprint,
         wire.NEW_ITEMS: "none",
         wire.COLD_TARGETS: False,
         wire.FEATURE_DIM + "visual": 6,
         wire.FEATURE_DIM + "semantic": 5,
+        wire.OWN_DATA: False,
+        wire.SETTINGS: settings_fingerprint(config),
+        **{wire.LIBRARY + name: found for name, found in versions_that_matter().items()},
     }
 
 
@@ -212,8 +217,8 @@ def test_all_that_left_the_nodes_in_a_whole_run(
 
     allowed = {
         "query": {wire.CONFIG},
-        "train": {wire.ARRAYS, wire.METRICS},
-        "evaluate": {wire.METRICS},
+        "train": {wire.ARRAYS, wire.METRICS, wire.CONFIG},
+        "evaluate": {wire.METRICS, wire.CONFIG},
     }
     sizes: dict[tuple[str, ...], set[int]] = {}
     for asked, reply in zip(grid.sent, grid.received, strict=True):

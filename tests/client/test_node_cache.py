@@ -180,3 +180,13 @@ def test_a_run_config_of_another_version(small_config: Configure) -> None:
 
     with pytest.raises(ConfigError, match=r"model\.width"):
         load_node(asked)
+
+
+def test_what_is_forgotten_is_read_anew(small_config: Configure) -> None:
+    about = context(small_config())
+    node, model = load_node(about), load_model(about)
+    assert (load_node(about), load_model(about)) == (node, model)
+    node_cache.forget()
+    assert load_node(about) is not node
+    assert load_node(about).data is not node.data
+    assert load_model(about) is not model
