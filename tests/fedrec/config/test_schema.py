@@ -35,8 +35,8 @@ POSITIVE = (
     ]
 )
 NOT_NEGATIVE = """
-    run.seed run.threads federation.users_per_round federation.strikes model.squeeze memory.short_term
-    memory.long_term training.clip_norm
+    run.seed run.threads federation.users_per_round federation.strikes model.squeeze
+    memory.short_term memory.long_term training.clip_norm
     training.proximal
     evaluation.seed evaluation.users evaluation.test_users
 """.split() + [
