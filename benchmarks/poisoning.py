@@ -26,7 +26,7 @@ from fedrec.evaluation.checkpoint import open_checkpoint
 from fedrec.evaluation.segments import training_counts
 from fedrec.evaluation.targets import input_items, users_with_target
 from fedrec.stages import STAGES
-from in_process import run_in_process
+from in_process import DirectGrid, run_in_process
 from measuring import arguments, conditions, publish, table
 from poisoners import ATTACKS, Knowledge, lying
 from workload import BUILT_IN, load
@@ -106,7 +106,8 @@ def measure(case: Case, asked: argparse.Namespace, data: PreparedData) -> dict[s
     attack = ATTACKS.get(case.attack, ATTACKS["sign_flip"])  # of nobody, where nobody lies
     with tempfile.TemporaryDirectory(prefix="fedrec-bench-") as folder:
         client = lying(attack, set(drawn.tolist()), known)
-        out = run_in_process(config, Path(folder) / "run", client)
+        grid = DirectGrid(config, asked.nodes, client)
+        out = run_in_process(config, Path(folder) / "run", grid)
         stage = json.loads((out / "results.json").read_text())["stages"][STAGE]
         shown = exposure(out / "checkpoints" / f"{STAGE}.safetensors", data, target)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 from flwr.app import Context
@@ -10,9 +11,11 @@ from flwr.serverapp import Grid, ServerApp
 
 from fedrec.config import from_flat
 from fedrec.stages import STAGES
+from server.attendance import Attendance
 from server.environment import describe_environment
 from server.federation import gather_federation
 from server.floors import measure_floors
+from server.patient_grid import PatientGrid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
 
@@ -28,14 +31,17 @@ def main(grid: Grid, context: Context) -> None:
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
     _poll_finely(grid)
+    nodes, patient = config.federation, PatientGrid(grid, config.federation)
     with folder.status():
         federation = gather_federation(
-            grid,
-            nodes=config.federation.nodes,
-            timeout_s=config.federation.registration_timeout_s,
-            reply_timeout_s=config.federation.round_timeout_s,
+            patient,
+            nodes=nodes.nodes,
+            timeout_s=nodes.registration_timeout_s,
+            reply_timeout_s=nodes.round_timeout_s,
+            enough=math.ceil(nodes.min_replies * nodes.nodes) if config.run.resume else 0,
         )
-        runner = StageRunner(grid, config, federation, folder)
+        attendance = Attendance(federation, patient, patience_s=nodes.absence_timeout_s)
+        runner = StageRunner(patient, config, attendance, folder)
         for stage in STAGES.values():
             runner.run(stage)
         results = {**runner.outcome(), "environment": describe_environment(config)}

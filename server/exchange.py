@@ -17,6 +17,7 @@ from fedrec.model.feddmmr import group_of
 from fedrec.stages import Stage
 from fedrec.training.personal import personal_parts
 from fedrec.training.touched import TABLE
+from server.attendance import Attendance
 from server.downlink import Downlink
 from server.envelope import bytes_of_rank_sums, bytes_of_update, check_envelope, once_each
 from server.federation import Federation, NodeInfo
@@ -33,8 +34,9 @@ class Exchange:
     """Asks nodes, and reads what they answer; what is unfit is refused, told and left out.
 
     downlink: what the nodes hold of what trains. frozen: the groups that do not, which a node gets
-    with the first message of the stage. report: of the round under way, which counts bytes and
-    refusals and has the warnings. strikes: of the run, who was refused and who is left out.
+    with the first message of the stage. attendance: which nodes there are. report: of the round
+    under way, which counts bytes and refusals and has the warnings. strikes: of the run, who was
+    refused and who is left out.
     """
 
     def __init__(
@@ -42,17 +44,35 @@ class Exchange:
         *,
         config: Config,
         stage: Stage,
-        federation: Federation,
+        attendance: Attendance,
         downlink: Downlink,
         frozen: Arrays,
         report: RoundReport,
         strikes: Strikes | None = None,
     ) -> None:
-        self.config, self.stage, self.federation = config, stage, federation
+        self.config, self.stage, self.attendance = config, stage, attendance
         self.downlink, self.report = downlink, report
         self.strikes = strikes or Strikes(config.federation.strikes)
         self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
         self._provisioned: set[int] = set()
+        self._asked: set[int] = set()
+        self._gone: set[int] = set()
+
+    @property
+    def federation(self) -> Federation:
+        """The nodes as they are known now."""
+        return self.attendance.federation
+
+    def forget_absent(self, present: Iterable[NodeInfo]) -> None:
+        """Nobody knows what nodes hold that are not connected; say who they are, once."""
+        there = {node.node_id for node in present}
+        gone = [node.node_id for node in self.federation.nodes if node.node_id not in there]
+        if fresh := [node for node in gone if node not in self._gone]:
+            self.warn(f"{len(fresh)} nodes are not connected any more: {fresh[:3]}")
+        if back := [node for node in there if node in self._gone]:
+            self.warn(f"{len(back)} nodes are back: {sorted(back)[:3]}")
+        self._gone = set(gone)
+        self._forget(self._gone)
 
     def questions(
         self, kind: str, asked: Iterable[tuple[NodeInfo, Mapping[str, Any]]], *, best_round: int
@@ -65,8 +85,9 @@ class Exchange:
         }
         if personal_parts(self.config, self.stage):
             about[wire.BEST] = best_round
-        messages = []
+        messages, self._asked = [], set()
         for node, question in asked:
+            self._asked.add(node.node_id)
             records, versions = self.downlink.for_node(node.node_id)
             config = ConfigRecord({**about, **versions, **question})
             content = RecordDict({**records, wire.CONFIG: config})
@@ -108,9 +129,9 @@ class Exchange:
 
         return list(self._fit(self._received(replies, members), read).values())
 
-    def rank_sums(self, replies: Iterable[Message], split: str) -> list[dict[str, float]]:
-        """What the nodes that were asked measured, as far as it is fit to add up."""
-        nodes = {node.node_id: node for node in self.admitted}
+    def rank_sums(self, replies: Iterable[Message], split: str) -> dict[int, dict[str, float]]:
+        """What the nodes that were asked measured, as far as it is fit to add up, by their ids."""
+        nodes = {node.node_id: node for node in self.federation.nodes}
         protocols = protocols_of(self.federation, split)
 
         def read(reply: Message) -> dict[str, float]:
@@ -118,10 +139,13 @@ class Exchange:
             users = nodes[reply.metadata.src_node_id].users
             return read_rank_sums(reply, split, protocols, math.inf if users is None else users)
 
-        parts = list(self._fit(self._received(replies, nodes), read).values())
-        if len(parts) < len(nodes):
-            self.warn(f"{split}: {len(parts)} of {len(nodes)} nodes answered")
-        return parts
+        return self._fit(self._received(replies, self._asked), read)
+
+    def warn_of_missing(self, answered: Collection[int], split: str) -> None:
+        """Say it where not all nodes of the federation are in a validation or the test."""
+        if len(answered) < len(self.federation.nodes):
+            nodes = len(self.federation.nodes)
+            self.warn(f"{split}: {len(answered)} of {nodes} nodes answered")
 
     def _about(self) -> dict[str, Any]:
         """What an answer of this round must say that it answers."""
@@ -174,10 +198,9 @@ class Exchange:
         known = [reply for reply in replies if reply.metadata.src_node_id in order]
         self._count(known)
         silent = set(asked) - {reply.metadata.src_node_id for reply in known}
+        self.attendance.note(asked, silent)
         if silent:
-            self._provisioned -= silent
-            for node in silent:
-                self.downlink.forget(node, failed=False)
+            self._forget(silent)
             some = sorted(silent)[:3]
             self.warn(f"{len(silent)} of {len(asked)} nodes did not answer in time: {some}")
         single, several = once_each(known)
@@ -188,6 +211,12 @@ class Exchange:
             if reply.metadata.src_node_id not in asked:
                 self._refuse(reply.metadata.src_node_id, Refused("it was not asked"))
         return sorted(wanted, key=lambda reply: order[reply.metadata.src_node_id])
+
+    def _forget(self, nodes: Collection[int]) -> None:
+        """Nobody knows what these nodes hold: they get all of it with the next message."""
+        self._provisioned.difference_update(nodes)
+        for node in nodes:
+            self.downlink.forget(node, failed=False)
 
     def _count(self, replies: Sequence[Message]) -> None:
         """Count what came, by the groups that we know: a stranger's names stay out of reports."""

@@ -18,7 +18,9 @@ class RoundReport:
     """What is known of a round when it ends; a line of `metrics.jsonl`.
 
     bytes_up, bytes_down: of all records; group_bytes_up, group_bytes_down: of the arrays, by group.
-    refused: answers that were not used. left_out: nodes that are not asked any more.
+    refused: answers that were not used. left_out: nodes that are not asked any more. absent: nodes
+    with users in the cohort that were not asked, as they were not connected or had been silent too
+    often.
     """
 
     stage: str
@@ -36,6 +38,7 @@ class RoundReport:
     group_bytes_down: dict[str, int] = field(default_factory=dict)
     refused: int = 0
     left_out: int = 0
+    absent: int = 0
     slowest_node_s: float = 0.0
     seconds: float = 0.0
     remaining_s: float = 0.0
@@ -44,12 +47,16 @@ class RoundReport:
 
 @dataclass
 class Progress:
-    """What a stage has come to: enough to go on from, with the optimiser's moments beside it."""
+    """What a stage has come to: enough to go on from, with the optimiser's moments beside it.
+
+    best_by_node: of the best round, see `server.comparison`.
+    """
 
     round: int = 0
     best_round: int = 0
     best_value: float = -1.0
     best_metrics: Metrics = field(default_factory=dict)
+    best_by_node: dict[str, list[float]] = field(default_factory=dict)
     stale_evaluations: int = 0
     failed_rounds: int = 0
     refused: int = 0

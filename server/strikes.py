@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from server.federation import Federation, NodeInfo
@@ -57,6 +57,11 @@ class Strikes:
     def out(self, node_id: int) -> bool:
         """Whether the node is left out."""
         return 0 < self.most <= self.count(node_id)
+
+    def returned(self, former: int, node: NodeInfo) -> None:
+        """A node has another id from now on; it stays what it was."""
+        if (record := self._records.pop(former, None)) is not None:
+            self._records[node.node_id] = replace(record, node_id=node.node_id)
 
     def left_out(self) -> list[dict[str, Any]]:
         """The nodes that are left out and why, as `results.json` has them."""

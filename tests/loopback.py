@@ -19,7 +19,9 @@ from fedrec import wire
 from fedrec.config import Config, from_flat
 from fedrec.data import Columns, prepare
 from in_process import DirectGrid, identify
+from server.attendance import Attendance
 from server.federation import gather_federation
+from server.patient_grid import PatientGrid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
 
@@ -193,12 +195,10 @@ def federate(loopback: type[LoopbackGrid]) -> Callable[..., tuple[StageRunner, L
         grid = loopback(config, nodes)
         folder = RunFolder(Path(config.run.out))
         folder.begin(config)
-        federation = gather_federation(
-            grid,  # type: ignore[arg-type]
-            nodes=nodes,
-            timeout_s=1.0,
-            reply_timeout_s=1.0,
-        )
-        return StageRunner(grid, config, federation, folder), grid  # type: ignore[arg-type]
+        patient = PatientGrid(grid, config.federation)  # type: ignore[arg-type]
+        federation = gather_federation(patient, nodes=nodes, timeout_s=1.0, reply_timeout_s=1.0)
+        patience = config.federation.absence_timeout_s
+        attendance = Attendance(federation, patient, patience_s=patience)
+        return StageRunner(patient, config, attendance, folder), grid
 
     return build

@@ -52,8 +52,13 @@ class FederationConfig:
     out of the run once so many of its answers were refused, 0 = never. aggregation: what nodes say
     together, their weighted `mean`, or, where some may lie, each node being a point: `median`,
     `trimmed_mean`, without the share `trimmed_share` at each end, or `krum`, the node nearest to
-    the others where `malicious_nodes` may lie. min_replies: smallest
-    share of the nodes asked whose accepted replies make a round.
+    the others where `malicious_nodes` may lie. min_replies: smallest share of the nodes with users
+    in the cohort whose accepted replies make a round; as long as fewer are connected, a round
+    waits. failed_rounds: so many in a row end the run.
+    round_timeout_s, evaluation_timeout_s: how long answers to a training message, to a validation
+    and to the test may take; who is later is left out. absence_timeout_s: how long a round waits
+    for nodes to come back before the run ends. registration_timeout_s: how long the run's start
+    does.
     transport: how numbers travel, both ways: `float32`, `float16` or `int8`, the last two with
     error feedback. sparse_rows: of the item table only rows travel, up those that a node's cohort
     touched, down those that changed; the optimiser steps these alone. Tells the server, and
@@ -80,10 +85,14 @@ class FederationConfig:
     sparse_rows: bool = False
     registration_timeout_s: float = 120.0
     round_timeout_s: float = 600.0
+    evaluation_timeout_s: float = 600.0
+    absence_timeout_s: float = 600.0
+    failed_rounds: int = 3
 
     def __post_init__(self) -> None:
         positive(self, "nodes", "max_weight", "max_update_norm", "tau", "row_share")
-        positive(self, "registration_timeout_s", "round_timeout_s")
+        positive(self, "registration_timeout_s", "round_timeout_s", "evaluation_timeout_s")
+        positive(self, "absence_timeout_s", "failed_rounds")
         at_least(self, "users_per_round", 0)
         one_of(self, "optimizer", ("fedadam", "fedyogi", "fedadagrad", "fedavg", "fedavgm"))
         one_of(self, "weighting", ("examples", "sqrt", "uniform"))
@@ -386,6 +395,8 @@ class EvaluationConfig:
     every: rounds between two federated validations. seed: of the sampled negatives, and of the
     samples of users. users: at most so many users of a data folder are asked in a validation,
     0 = all; test_users: in the test at a stage's end. The sample is the same in every round.
+    min_share: smallest share of the users, those of the nodes that answered both times, over whom
+    a round is compared with the best one; a validation that fewer answered changes nothing.
     new_item_loudness: how loud the predicted embeddings of items that nobody trained are, 1 = as
     loud as trained ones; more shows new items to more people, at the price of the others.
     """
@@ -394,6 +405,7 @@ class EvaluationConfig:
     seed: int = 0
     users: int = 0
     test_users: int = 0
+    min_share: float = 0.5
     new_item_loudness: float = 1.1
 
     def users_of(self, split: str) -> int:
@@ -403,6 +415,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         at_least(self, "every", 1)
         positive(self, "new_item_loudness")
+        within(self, "min_share", 0, 1)
         for key in ("seed", "users", "test_users"):
             at_least(self, key, 0)
 

@@ -12,6 +12,7 @@ from fedrec import wire
 from fedrec.config import from_flat
 from fedrec.stages import STAGES
 from fedrec.transport import CODECS, encode_parts
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments, restore_moments
 from server.strategy import StageStrategy
@@ -46,7 +47,7 @@ def make(optimizer: str, *, sparse: bool) -> StageStrategy:
     strategy.prepare(
         config=config,
         stage=STAGES["backbone"],
-        federation=Federation((NodeInfo(1, 0, 1, ITEMS - 1, "c", ()),)),
+        attendance=Attendance(Federation((NodeInfo(1, 0, 1, ITEMS - 1, "c", ()),))),
         arrays=start(),
         frozen={"gate": np.zeros(1, dtype=np.float32)},
         on_round=lambda strategy, report: None,
@@ -162,7 +163,7 @@ def test_the_stages_own_arrays_and_the_best_are_not_written_to() -> None:
     strategy.prepare(
         config=strategy.config,
         stage=strategy.stage,
-        federation=strategy.federation,
+        attendance=strategy.attendance,
         arrays=handed,
         frozen={},
         on_round=lambda strategy, report: None,

@@ -12,6 +12,7 @@ from fedrec import wire
 from fedrec.config import Config, FederationConfig, from_flat
 from fedrec.errors import ConfigError
 from fedrec.stages import STAGES
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments, restore_moments
 from server.strategy import StageStrategy
@@ -50,7 +51,7 @@ def make(optimizer: str, arrays: dict[str, Any] = ARRAYS) -> StageStrategy:
     strategy.prepare(
         config=config,
         stage=STAGES["backbone"],
-        federation=Federation((NodeInfo(1, 0, 1, 2, "c", ()),)),
+        attendance=Attendance(Federation((NodeInfo(1, 0, 1, 2, "c", ()),))),
         arrays=arrays,
         frozen={"gate": np.zeros(1, dtype=np.float32)},
         on_round=lambda strategy, report: None,

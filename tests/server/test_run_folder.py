@@ -15,6 +15,7 @@ from fedrec.config import Config, from_flat, load_config
 from fedrec.errors import CheckpointError, FedrecError
 from fedrec.stages import STAGES
 from server import run_folder
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import build_strategy, moments, restore_moments
 from server.progress import RoundReport
@@ -56,7 +57,7 @@ def make(
     strategy.prepare(
         config=settings,
         stage=STAGES[stage],
-        federation=Federation((NodeInfo(1, 0, 1, 2, "c", ()),)),
+        attendance=Attendance(Federation((NodeInfo(1, 0, 1, 2, "c", ()),))),
         arrays=ARRAYS,
         frozen=frozen,
         on_round=lambda strategy, report: None,

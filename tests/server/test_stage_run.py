@@ -188,12 +188,16 @@ def test_patience_ends_a_stage_early(federate: Federate, small_config: Configure
     assert [line["round"] for line in metrics_lines(config)] == [1, 2, 3]
 
 
-def test_the_round_timeout_reaches_flower(federate: Federate, small_config: Configure) -> None:
-    runner, grid = federate(small_config(federation={"round_timeout_s": 77.0}))
+def test_training_and_evaluation_have_deadlines_of_their_own(
+    federate: Federate, small_config: Configure
+) -> None:
+    deadlines = {"round_timeout_s": 77.0, "evaluation_timeout_s": 33.0}
+    runner, grid = federate(small_config(federation=deadlines))
 
     runner.run(STAGES["backbone"])
 
-    assert set(grid.timeouts[1:]) == {77.0}
+    assert grid.timeouts[1:-1] == [77.0, 33.0, 77.0, 33.0]
+    assert grid.timeouts[-1] == pytest.approx(33.0, abs=5.0)  # what is left for the test
 
 
 def test_a_node_that_goes_silent_does_not_hold_up_the_others(

@@ -19,6 +19,7 @@ from fedrec.errors import FedrecError, RoundsFailed
 from fedrec.evaluation.metrics import METRICS
 from fedrec.evaluation.ranks import PROTOCOLS
 from fedrec.stages import STAGES
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments
 from server.progress import RoundReport, StageOver
@@ -88,7 +89,7 @@ def make(
     strategy.prepare(
         config=config,
         stage=STAGES["backbone"],
-        federation=federation_of(*(trainable or (3, 2))),
+        attendance=Attendance(federation_of(*(trainable or (3, 2)))),
         arrays={name: value.copy() for name, value in ARRAYS.items()},
         frozen=FROZEN,
         on_round=lambda _, report: None if reports is None else reports.append(report),
@@ -256,7 +257,7 @@ def test_frozen_groups_are_sent_again_after_a_failed_evaluation() -> None:
     ask(strategy)
     first, second, *_ = strategy.evaluation_messages("validation")
 
-    strategy.evaluation_metrics([lost(first), ranked(second, 1.0)], "validation")
+    strategy.validation([lost(first), ranked(second, 1.0)])
 
     again = [m.metadata.dst_node_id for m in ask(strategy, 2) if wire.FROZEN in m.content]
     assert again == [first.metadata.dst_node_id]
@@ -781,11 +782,10 @@ def test_validation_divides_the_sums_of_all_nodes() -> None:
     ask(strategy)
     first, second = strategy.evaluation_messages("validation")
 
-    metrics = strategy.evaluation_metrics(
-        [ranked(first, 1.0, users=4.0), ranked(second, 2.0, users=8.0)], "validation"
-    )
+    found = strategy.validation([ranked(first, 1.0, users=4.0), ranked(second, 2.0, users=8.0)])
 
-    assert metrics is not None
+    assert found is not None
+    metrics = found.metrics
     assert metrics["full"]["hr@10"] == 3.0 / 12.0
     assert metrics["full"]["users"] == 12
     assert metrics["sampled100"]["ndcg@5"] == 3.0 / 12.0
@@ -836,10 +836,10 @@ def test_a_bad_answer_to_a_validation_is_left_out_and_told(
     ask(strategy)
     first, second = strategy.evaluation_messages("validation")
 
-    metrics = strategy.evaluation_metrics([bad(first), ranked(second, 5.0)], "validation")
+    found = strategy.validation([bad(first), ranked(second, 5.0)])
 
-    assert metrics is not None
-    assert metrics["full"]["hr@10"] == 0.5
+    assert found is not None
+    assert found.metrics["full"]["hr@10"] == 0.5
     assert "node 100" in strategy.report.warnings[0]
     assert "1 of 2 nodes answered" in strategy.report.warnings[-1]
 
@@ -849,7 +849,7 @@ def test_an_answer_for_nobody_is_no_validation() -> None:
     ask(strategy)
     first, _ = strategy.evaluation_messages("validation")
 
-    assert strategy.evaluation_metrics([ranked(first, 0.0, users=0.0)], "validation") is None
+    assert strategy.validation([ranked(first, 0.0, users=0.0)]) is None
 
 
 def test_no_answer_at_all_is_no_validation() -> None:

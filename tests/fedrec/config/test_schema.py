@@ -21,7 +21,8 @@ POSITIVE = (
     """
     federation.nodes federation.max_weight federation.max_update_norm federation.tau
     federation.row_share federation.trimmed_share federation.malicious_nodes
-    federation.registration_timeout_s federation.round_timeout_s
+    federation.registration_timeout_s federation.round_timeout_s federation.failed_rounds
+    federation.evaluation_timeout_s federation.absence_timeout_s
     model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
     model.router_rank model.gate_init
     training.local_steps training.local_learning_rate training.memory_mib evaluation.every
@@ -48,7 +49,7 @@ NOT_NEGATIVE = """
     )
 ]  # fmt: skip
 BELOW_ONE = "federation.beta_1 federation.beta_2 model.dropout".split()
-UP_TO_ONE = "federation.min_replies training.gbce_calibration".split()
+UP_TO_ONE = "federation.min_replies evaluation.min_share training.gbce_calibration".split()
 CHOICES = {
     "federation.aggregation": "mode",
     "federation.item_averaging": "item",
