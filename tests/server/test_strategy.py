@@ -19,6 +19,7 @@ from fedrec.errors import FedrecError, RoundsFailed
 from fedrec.evaluation.metrics import METRICS
 from fedrec.evaluation.ranks import PROTOCOLS
 from fedrec.stages import STAGES
+from server import exchange
 from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments
@@ -577,6 +578,25 @@ def test_of_a_node_that_answers_twice_nothing_counts(order: int) -> None:
         np.testing.assert_array_equal(strategy.arrays[name], alone.arrays[name])
     assert strategy.report.refused == 1
     assert strategy.exchange.strikes.count(100) == 1
+
+
+def test_a_fault_that_nobody_thought_of_is_that_nodes_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strategy = make(1, 1)
+    first, second = ask(strategy)
+    read = exchange.read_update
+
+    def fragile(reply: Message, *rest: Any, **more: Any) -> Any:
+        if reply.metadata.src_node_id == 100:
+            raise ZeroDivisionError
+        return read(reply, *rest, **more)
+
+    monkeypatch.setattr(exchange, "read_update", fragile)
+    strategy.aggregate_train(1, [answer(first), answer(second)])
+
+    assert strategy.report.users == 1
+    assert strategy.report.warnings[0].endswith("refused: cannot be read (ZeroDivisionError)")
 
 
 def test_names_that_a_stranger_makes_up_are_in_no_report() -> None:
