@@ -18,7 +18,7 @@ from typing import cast
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.node_cache import load_node
+from client.node_cache import load_node, partition_of
 from client.personal import KeptParts
 from client.received import current_model
 from client.uplink import update_record
@@ -35,13 +35,13 @@ def describe(message: Message, context: Context) -> Message:
     node = load_node(context)
     answer = ConfigRecord(
         {
-            wire.TRAINABLE: len(node.trainable),
+            wire.TRAINABLE: len(node.drawn_from),
             wire.HELD_USERS: len(node.users),
             wire.ITEMS: node.data.warm_items,
             wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
             wire.NEW_ITEMS: node.data.new_items_fingerprint,
-            wire.PARTITION: int(cast(int, context.node_config.get("partition-id", 0))),
+            wire.PARTITION: partition_of(node, context),
         }
     )
     for expert, modality in node.modalities.items():

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from flwr.app import ConfigRecord, Message
 
 from fedrec import wire
 from server.refusal import Failed, Refused, printable
 
 MOST_USERS = 10**8
-"""Of one node. What a node claims decides its share of every cohort, and what a draw costs."""
+"""Of one node, and of anything else that it counts. What a node claims decides its share of every cohort, and what a draw costs."""
 _TEXT = 128
 _COUNTS = (wire.PARTITION, wire.TRAINABLE, wire.HELD_USERS, wire.ITEMS)
 _TEXTS = (wire.CATALOGUE, wire.NEW_ITEMS)
@@ -36,9 +34,6 @@ def read_description(reply: Message) -> ConfigRecord:
             raise Refused(f"{key} is {value!r:.60}, expected a fingerprint")
         elif key == wire.COLD_TARGETS and not isinstance(value, bool):
             raise Refused(f"{key} is {value!r:.60}, expected true or false")
-    trainable, held = (cast(int, record[key]) for key in (wire.TRAINABLE, wire.HELD_USERS))
-    if trainable > held:
-        raise Refused(f"{trainable} users can train, of {held} that it has")
     return record
 
 

@@ -91,7 +91,7 @@ def _check_data(config: Config) -> None:
                 f"{config.run.data} has no features {feature!r} (it has: {there}): the {expert} "
                 f"expert is left out; {_without(expert)} says that this is meant"
             )
-    if config.stages.alignment.rounds or config.stages.routing.rounds:
+    if data.num_users and (config.stages.alignment.rounds or config.stages.routing.rounds):
         for warning in lift_warnings(data, wanted.values()):
             _warn(warning)
 

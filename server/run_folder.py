@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 from fedrec.checkpoints.tensors import fingerprint, read_tensors
 from fedrec.config import Config, to_toml
 from fedrec.data.atomic import write_atomically, write_json
+from fedrec.data.json_files import read_json_value
+from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError, FedrecError
 from server.federation import Federation
 from server.optimizers import moments, restore_moments
@@ -77,13 +79,13 @@ class RunFolder:
         if not self.metrics.exists():
             return
         kept = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
+                of_stage, at = str(entry["stage"]), int(entry["round"])
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the line that a kill cut short
-            known = entry["stage"] in finished
-            if known or (entry["stage"] == stage and entry["round"] <= round_number):
+            if of_stage in finished or (of_stage == stage and at <= round_number):
                 kept.append(line + "\n")
         text = "".join(kept).encode()
         write_atomically(self.metrics, lambda stream: stream.write(text))
@@ -109,7 +111,7 @@ class RunFolder:
             "progress": asdict(strategy.progress),
             "strikes": strategy.exchange.strikes.saved(),
         }
-        write_json(self._state, about)
+        write_sealed(self._state, about)
         for former in self.checkpoints.glob("state-*.safetensors"):
             if former.name != name:
                 former.unlink()
@@ -119,7 +121,7 @@ class RunFolder:
 
         Raises FedrecError where the state is damaged, of other frozen groups or of another parent.
         """
-        about = self._read_json(self._state)
+        about = self._read_json(self._state, read_sealed)
         if about is None or about.get("stage") != strategy.stage.name:
             return False
         if about.get("frozen") != strategy.frozen_fingerprint:
@@ -135,7 +137,7 @@ class RunFolder:
             )
         try:
             self._restore(strategy, about)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
         return True
 
@@ -151,7 +153,7 @@ class RunFolder:
             raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
 
     def _restore(self, strategy: StageStrategy, about: Mapping[str, Any]) -> None:
-        path = self.checkpoints / about["tensors"]
+        path = self.checkpoints / Path(about["tensors"]).name
         tensors: dict[str, Any] = read_tensors(path)
         if fingerprint(tensors) != about["fingerprint"]:
             raise CheckpointError(f"{path} does not hold what {self._state} was written for")
@@ -166,19 +168,19 @@ class RunFolder:
 
     def stage_results(self) -> dict[str, Any]:
         """Results of the stages that have ended, from `results.json`."""
-        content = self._read_json(self._results) or {}
+        content = self._read_json(self._results, read_json_value) or {}
         return dict(content.get("stages", {}))
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write `results.json`."""
         write_json(self._results, results)
 
-    def _read_json(self, path: Path) -> dict[str, Any] | None:
+    def _read_json(self, path: Path, read: Callable[[Path], Any]) -> dict[str, Any] | None:
         if not path.exists():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            content = read(path)
+        except (OSError, ValueError) as error:
             raise FedrecError(f"{path} is damaged: {error}") from error
         if not isinstance(content, dict):
             raise FedrecError(f"{path} is damaged: it holds a {type(content).__name__}")

@@ -29,7 +29,7 @@ TOY = (
     "memory.short_term=3 memory.long_term=3 memory.novelty=0.2 "
     "training.objective=sampled_softmax training.local_steps=1 training.clip_norm=0 "
     "training.local_learning_rate=0.5 training.memory_mib=64 "
-    "federation.weighting=examples federation.max_weight=10"
+    "federation.draw=users federation.weighting=examples federation.max_weight=10"
 ).split()
 TOY_STAGE = "windows=0 positions=0 negatives=5 surprise=0.5 contrastive_temperature=0.2".split()
 TOY_LOSSES = "stages.alignment.contrastive_weight=0.3 stages.routing.balance_weight=0.2".split()

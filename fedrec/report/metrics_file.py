@@ -30,10 +30,19 @@ class MetricsFile:
             return []
         complete = content[: content.rfind(b"\n") + 1]
         self._offset += len(complete)
-        return [json.loads(line) for line in complete.splitlines() if line.strip()]
+        return [record for line in complete.splitlines() for record in _records(line)]
 
     def _size(self) -> int:
         try:
             return self._path.stat().st_size
         except FileNotFoundError:
             return 0
+
+
+def _records(line: bytes) -> list[dict[str, Any]]:
+    """The record of a line; none where it is blank or was damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    return [record] if isinstance(record, dict) else []

@@ -96,7 +96,6 @@ def test_a_federation_waits_for_its_nodes() -> None:
 
 UNFIT = {
     "a trillion users": ({wire.HELD_USERS: 10**12}, "held-users is 1000000000000"),
-    "more users train than there are": ({wire.TRAINABLE: 7}, "7 users can train, of 6"),
     "fewer than no users": ({wire.TRAINABLE: -1}, "trainable is -1"),
     "half a user": ({wire.TRAINABLE: 0.5}, "trainable is 0.5"),
     "a partition by name": ({wire.PARTITION: "first"}, "partition is 'first'"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fedrec.config import Config, from_flat, load_config
+from fedrec.data.sealed import read_sealed
 from fedrec.errors import CheckpointError, FedrecError
 from fedrec.stages import STAGES
 from server import run_folder
@@ -206,7 +207,7 @@ def test_only_the_last_state_is_kept(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("rounds", [(10, 20), (3, 4), (7, 9)])
-@pytest.mark.parametrize("step", ["write_tensors", "write_json", "forget"])
+@pytest.mark.parametrize("step", ["write_tensors", "write_sealed", "forget"])
 def test_a_kill_while_a_state_is_saved_leaves_the_one_before_or_this_one(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, rounds: tuple[int, int], step: str
 ) -> None:
@@ -280,7 +281,7 @@ def test_a_damaged_state_is_told_by_its_path(
 def test_a_state_of_another_format_is_told(folder: RunFolder, key: str) -> None:
     folder.save_state(at_round(3))
     path = folder.checkpoints / "state.json"
-    about = json.loads(path.read_text())
+    about = read_sealed(path)
     if key == "progress.round":
         about["progress"]["rounds_done"] = about["progress"].pop("round")
     else:
