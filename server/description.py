@@ -8,7 +8,8 @@ from fedrec import wire
 from server.refusal import Failed, Refused, printable
 
 MOST_USERS = 10**8
-"""Of one node, and of anything else that it counts. What a node claims decides its share of every cohort, and what a draw costs."""
+"""Of one node, and of anything else that it counts. What a node claims decides its share of every
+cohort, and what a draw costs."""
 _TEXT = 128
 _COUNTS = (wire.PARTITION, wire.TRAINABLE, wire.HELD_USERS, wire.ITEMS)
 _TEXTS = (wire.CATALOGUE, wire.NEW_ITEMS)

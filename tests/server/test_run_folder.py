@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fedrec.config import Config, from_flat, load_config
-from fedrec.data.sealed import read_sealed
+from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError, FedrecError
 from fedrec.stages import STAGES
 from server import run_folder
@@ -184,7 +184,7 @@ def test_who_was_refused_is_known_after_a_resume_and_in_the_next_stage(folder: R
 def test_refusals_that_nobody_saved_are_damage(folder: RunFolder) -> None:
     folder.save_state(at_round(3))
     path = folder.checkpoints / "state.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "strikes": [{"hospital": 7}]}))
+    write_sealed(path, {**read_sealed(path), "strikes": [{"hospital": 7}]})
 
     with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
         folder.load_strikes(Strikes(3), at_round(3).federation)
