@@ -1,9 +1,10 @@
 """The Flower ClientApp: messages in, calls of the library, sums out.
 
-What leaves a node: weighted sums of updates, counts, sums of losses and of rank statistics, and how
-long it took. Only where `federation.sparse_rows` or `item_averaging=row` ask for it, also which
-rows of the item table a cohort touched, and what those weigh who met them (docs/protocol.md). Where
-something fails: the error's type, for its text could name users or items.
+What leaves a node: how many users it has, weighted sums of updates, counts, sums of losses and of
+rank statistics, how long it took, and which question it answers. Only where
+`federation.sparse_rows` or `item_averaging=row` ask for it, also which rows of the item table a
+cohort touched, and what those weigh who met them (docs/protocol.md). Where something fails: the
+error's type, for its text could name users or items.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class RunFolder:
 
         Raises CheckpointError where the state is damaged.
         """
-        about = self._read_json(self._state) or {}
+        about = self._read_json(self._state, read_sealed) or {}
         try:
             strikes.restore(about.get("strikes", []), federation)
         except TypeError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fedrec.config import Config, from_flat, load_config
-from fedrec.data.sealed import read_sealed
+from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError, FedrecError
 from fedrec.stages import STAGES
 from server import run_folder
@@ -22,6 +22,7 @@ from server.optimizers import build_strategy, moments, restore_moments
 from server.progress import RoundReport
 from server.run_folder import RunFolder
 from server.strategy import StageStrategy
+from server.strikes import Strikes
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 
@@ -162,6 +163,31 @@ def test_a_state_may_be_gone_on_from_with_another_transport(
         np.testing.assert_array_equal(fresh.downlink.held[name], value)
     if fresh.downlink.changed is not None:
         assert (fresh.downlink.changed == fresh.downlink.version).all()
+
+
+def test_who_was_refused_is_known_after_a_resume_and_in_the_next_stage(folder: RunFolder) -> None:
+    saved = at_round(3)
+    node = saved.federation.nodes[0]
+    for number in (1, 2, 3):
+        saved.exchange.strikes.strike(
+            node, stage="backbone", round_number=number, reason="values that are not finite"
+        )
+    folder.save_state(saved)
+    strikes = Strikes(3)
+
+    folder.load_strikes(strikes, saved.federation)
+
+    assert strikes.out(node.node_id)
+    assert strikes.left_out() == saved.exchange.strikes.left_out()
+
+
+def test_refusals_that_nobody_saved_are_damage(folder: RunFolder) -> None:
+    folder.save_state(at_round(3))
+    path = folder.checkpoints / "state.json"
+    write_sealed(path, {**read_sealed(path), "strikes": [{"hospital": 7}]})
+
+    with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
+        folder.load_strikes(Strikes(3), at_round(3).federation)
 
 
 def test_there_is_no_state_of_a_new_run_or_of_another_stage(folder: RunFolder) -> None:
