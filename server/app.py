@@ -15,6 +15,7 @@ from server.federation import gather_federation
 from server.floors import measure_floors
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
+from server.true_replies import expect_true_replies
 
 app = ServerApp()
 _POLL_S = 0.01
@@ -27,6 +28,7 @@ def main(grid: Grid, context: Context) -> None:
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
+    expect_true_replies(grid)
     _poll_finely(grid)
     with folder.status():
         federation = gather_federation(
