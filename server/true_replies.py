@@ -28,7 +28,7 @@ def expect_true_replies(grid: Grid) -> None:
     if isinstance(grid, HttpGrid):
         recorded = Recorded(grid._runtime_client.PullMessages)
         grid._runtime_client.PullMessages = recorded.pull  # type: ignore[method-assign]
-        http_grid.inflate_object_from_contents = recorded.inflate  # type: ignore[assignment]
+        http_grid.inflate_object_from_contents = recorded.inflate  # type: ignore[attr-defined, assignment]
 
 
 class Recorded:

@@ -1,4 +1,4 @@
-"""Sources that once ended in somebody else's error, or in none: one test for each that was found."""
+"""Sources that once ended in somebody else's error, or in none."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from fedrec.data.arrays import described, open_array
 from fedrec.data.features import map_tensors
 from fedrec.data.json_files import parse_json
 from fedrec.data.ordering import number_keys
+from fedrec.data.table import read_table
 from fedrec.errors import ConfigError, DataError
 
 Write = Callable[[str, str | bytes], Path]
@@ -94,7 +95,7 @@ def test_arrays_with_a_header_that_is_no_header(write: Write, header: str) -> No
 
 def test_keys_of_thousands_of_digits_are_in_the_order_of_numbers() -> None:
     keys = ["10", DIGITS, "9", "007", "7", "0"]
-    assert number_keys(pa.array(keys))[1] == ["0", "007", "7", "9", "10", DIGITS]
+    assert number_keys(pa.chunked_array([keys]))[1] == ["0", "007", "7", "9", "10", DIGITS]
 
 
 def test_a_whole_id_of_thousands_of_digits_is_named_with_its_line(write: Write) -> None:
@@ -105,9 +106,13 @@ def test_a_whole_id_of_thousands_of_digits_is_named_with_its_line(write: Write) 
 
 @pytest.mark.parametrize(
     "line",
-    ["[" * 100_000, '{"movieId": 2, "title": "\\ud800"}', '{"movieId": 2, "title": "", "poster": 5}'],
+    [
+        "[" * 100_000,
+        '{"movieId": 2, "title": "\\ud800"}',
+        '{"movieId": 2, "title": "", "poster": 5}',
+    ],
     ids=["deep", "half a character", "no path"],
-)  # fmt: skip
+)
 def test_items_that_no_table_can_hold(write: Write, line: str) -> None:
     write("ml/ratings.dat", "1::2::5::100\n")
     with pytest.raises(DataError, match=r"items\.jsonl:1: not an item object"):
@@ -123,10 +128,10 @@ def test_a_table_with_damaged_pages(write: Write) -> None:
         damaged = sound[:at] + bytes([sound[at] ^ 0xFF]) + sound[at + 1 :]
         path = write("a.parquet", damaged)
         try:
-            prepared(path, "parquet", columns=COLUMNS, min_interactions=1, force=True)
+            read_table(Source(path), COLUMNS)
         except DataError as error:
             refused += 1
-            assert "a.parquet" in str(error) or "no interactions are left" in str(error)
+            assert "a.parquet" in str(error)
     assert refused > 20
 
 
