@@ -94,8 +94,8 @@ def evaluate(message: Message, context: Context) -> Message:
     node = load_node(context)
     model = current_model(message, context)
     asked = message.content.config_records[wire.CONFIG]
-    active = node.task(str(asked[wire.STAGE])).stage.active
     with _discretion("evaluation"):
+        active = node.task(str(asked[wire.STAGE])).stage.active
         kept = KeptParts(message, context, node)
         sums = node.evaluate(model, active, str(asked[wire.SPLIT]), kept.now)
     content = RecordDict({wire.METRICS: MetricRecord({**sums}), wire.CONFIG: _answered(asked)})

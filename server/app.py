@@ -20,6 +20,7 @@ from server.packed import packed_grid
 from server.patient_grid import PatientGrid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
+from server.true_replies import expect_true_replies
 
 app = ServerApp()
 _POLL_S = 0.01
@@ -32,6 +33,7 @@ def main(grid: Grid, context: Context) -> None:
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
+    expect_true_replies(grid)
     grid = packed_grid(grid)
     _poll_finely(grid)
     nodes, patient = config.federation, PatientGrid(grid, config.federation)

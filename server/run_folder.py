@@ -140,7 +140,11 @@ class RunFolder:
         Raises FedrecError where the state is damaged, of other frozen groups or of another parent.
         """
         about = self._read_json(self._state, read_sealed)
-        if about is None or about.get("stage") != strategy.stage.name:
+        if about is None:
+            return False
+        if not isinstance(about.get("stage"), str):
+            raise CheckpointError(f"{self._state} is damaged: it is of no stage")
+        if about["stage"] != strategy.stage.name:
             return False
         if about.get("frozen") != strategy.frozen_fingerprint:
             raise CheckpointError(
@@ -194,7 +198,7 @@ class RunFolder:
         write_json(self._results, results)
 
     def _read_json(self, path: Path, read: Callable[[Path], Any]) -> dict[str, Any] | None:
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
             content = read(path)

@@ -110,4 +110,4 @@ def _start_watchdog(mark: str, folder: Path) -> subprocess.Popen[bytes]:
 def _temporary_folder() -> str:
     """The system's temporary folder, or /tmp where its path is too long to hold sockets."""
     folder = tempfile.gettempdir()
-    return folder if len(folder) <= _LONGEST_FOLDER else "/tmp"
+    return folder if len(folder) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108
