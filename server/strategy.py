@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,26 +14,24 @@ from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 from fedrec import wire
-from fedrec.checkpoints import Arrays, fingerprint
+from fedrec.checkpoints import Arrays
 from fedrec.config import Config
 from fedrec.errors import FedrecError, RoundsFailed
 from fedrec.evaluation.metrics import add_sums, metrics_from_sums
-from fedrec.evaluation.ranks import protocols_of
 from fedrec.model.feddmmr import group_of
 from fedrec.stages import Stage
-from fedrec.training.personal import personal_parts
 from fedrec.training.schedule import learning_rate
 from fedrec.training.touched import TABLE
 from fedrec.transport import Rows
 from server.averaging import Mean, weighted_mean
 from server.downlink import Downlink
-from server.federation import Federation, NodeInfo
+from server.exchange import Exchange
+from server.federation import Federation
 from server.lazy import only_rows
-from server.progress import Metrics, Progress, RoundReport, StageOver, add_bytes
-from server.refusal import Limits, Refused, Update, read_rank_sums, read_update
-from server.transport import from_record, group_bytes, payload_bytes, to_record
+from server.progress import Metrics, Progress, RoundReport, StageOver
+from server.refusal import Update
+from server.transport import from_record, to_record
 
-LOG = logging.getLogger(__name__)
 _ATTEMPTS = 3
 
 
@@ -65,7 +62,6 @@ class StageStrategy(FedAvg):
         self.by_rows = config.federation.sparse_rows and TABLE in arrays
         self.arrays, self.best_arrays = self._own(arrays), self._own(arrays)
         self.frozen, self.parent, self.best_version = frozen, parent, 0
-        self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
         self.downlink = Downlink(
             self.arrays,
             transport=config.federation.transport,
@@ -73,8 +69,15 @@ class StageStrategy(FedAvg):
             untrained=stage.parent is None,
         )
         self.on_round, self.progress, self.first_round = on_round, Progress(), 0
-        self.report = RoundReport(stage.name, 0, self.stage_config.rounds)
-        self._provisioned: set[int] = set()
+        self.exchange = Exchange(
+            config=config,
+            stage=stage,
+            federation=federation,
+            downlink=self.downlink,
+            frozen=frozen,
+            report=RoundReport(stage.name, 0, self.stage_config.rounds),
+        )
+        self.frozen_fingerprint = self.exchange.frozen_fingerprint
         self._validates = False
         self._started = time.monotonic()
 
@@ -100,7 +103,15 @@ class StageStrategy(FedAvg):
         if self.best_version != self.downlink.version:
             self.downlink.jump(self.best_arrays, rows)
         self.arrays, self.best_version = self.best_arrays, self.downlink.version
-        self.report = RoundReport(self.stage.name, self.report.round, self.stage_config.rounds)
+        self._begin_report(self.report.round)
+
+    @property
+    def report(self) -> RoundReport:
+        """Of the round under way."""
+        return self.exchange.report
+
+    def _begin_report(self, number: int) -> None:
+        self.exchange.report = RoundReport(self.stage.name, number, self.stage_config.rounds)
 
     def _own(self, arrays: Arrays) -> Arrays:
         """The arrays, with a copy of the item table where rows of it are written in place."""
@@ -114,19 +125,21 @@ class StageStrategy(FedAvg):
         """Ask every node that has users in the round's cohort to train them."""
         number = self.first_round + server_round
         self._started = time.monotonic()
-        self.report = RoundReport(self.stage.name, number, self.stage_config.rounds)
+        self._begin_report(number)
         size = self.config.federation.users_per_round
         cohort = list(self.federation.cohort(self.config.run.seed, self.stage.name, number, size))
         self._members = {node.node_id: members for node, members in cohort}
-        return self._messages(
-            MessageType.TRAIN, number, [(node, {wire.MEMBERS: members}) for node, members in cohort]
+        return self.exchange.questions(
+            MessageType.TRAIN,
+            [(node, {wire.MEMBERS: members}) for node, members in cohort],
+            best_round=self.progress.best_round,
         )
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Average the updates that are fit, let the optimiser step, scale its step by group."""
-        updates = self._accepted(self._received(replies, self._members))
+        updates = self.exchange.updates(replies, self._members, self.arrays)
         if len(updates) < max(1, self.config.federation.min_replies * len(self._members)):
             self._round_failed(len(updates))
             return None, None
@@ -135,35 +148,6 @@ class StageStrategy(FedAvg):
         self._note_training(updates, mean)
         self._move(self._step(self.first_round + server_round, mean), mean.rows)
         return ArrayRecord(), None  # the model travels as the nodes need it
-
-    def _accepted(self, replies: Iterable[Message]) -> list[Update]:
-        federation, updates = self.config.federation, []
-        codec = self.downlink.codec if self.downlink.kept else None
-        for reply in replies:
-            node = reply.metadata.src_node_id
-            limits = Limits(
-                max_norm=federation.max_update_norm,
-                max_weight=federation.max_weight * len(self._members.get(node, ())),
-            )
-            try:
-                update = read_update(
-                    reply,
-                    self.arrays,
-                    limits,
-                    codec,
-                    by_rows=self.by_rows,
-                    weighs_rows=federation.item_averaging == "row",
-                )
-                updates.append(update)
-            except Refused as reason:
-                self._refuse(node, reason)
-        return updates
-
-    def _refuse(self, node: int, reason: Refused) -> None:
-        self.report.refused += 1
-        self._provisioned.discard(node)
-        self.downlink.forget(node, failed=True)
-        self._warn(f"node {node} refused: {reason}")
 
     def _step(self, number: int, mean: Mean) -> dict[str, NDArray[Any]]:
         """What the optimiser makes of the mean update.
@@ -217,11 +201,13 @@ class StageStrategy(FedAvg):
         self.report.update_norms = mean.norms()
         for group, norm in self.report.update_norms.items():
             if norm == 0.0:
-                self._warn(f"group {group!r} trains in stage {self.stage.name!r} but got no update")
+                self.exchange.warn(
+                    f"group {group!r} trains in stage {self.stage.name!r} but got no update"
+                )
 
     def _round_failed(self, accepted: int) -> None:
         self.progress.failed_rounds += 1
-        self._warn(
+        self.exchange.warn(
             f"round {self.report.round} changes nothing: {accepted} of {len(self._members)} nodes "
             "gave an update fit to average"
         )
@@ -241,23 +227,15 @@ class StageStrategy(FedAvg):
 
     def evaluation_messages(self, split: str) -> list[Message]:
         """A question to every node about the model as it stands."""
-        return self._messages(
+        return self.exchange.questions(
             MessageType.EVALUATE,
-            self.report.round,
             [(node, {wire.SPLIT: split}) for node in self.federation.nodes],
+            best_round=self.progress.best_round,
         )
 
     def evaluation_metrics(self, replies: Iterable[Message], split: str) -> Metrics | None:
         """Means over all users of all nodes; None where no node answered."""
-        nodes = [node.node_id for node in self.federation.nodes]
-        protocols, parts = protocols_of(self.federation, split), []
-        for reply in self._received(replies, nodes):
-            try:
-                parts.append(read_rank_sums(reply, split, protocols))
-            except Refused as reason:
-                self._refuse(reply.metadata.src_node_id, reason)
-        if len(parts) < len(nodes):
-            self._warn(f"{split}: {len(parts)} of {len(nodes)} nodes answered")
+        parts = self.exchange.rank_sums(replies, split)
         return metrics_from_sums(add_sums(parts), split) if parts else None
 
     def aggregate_evaluate(
@@ -298,51 +276,3 @@ class StageStrategy(FedAvg):
             self.best_arrays[TABLE][rows] = held[TABLE][rows]
             held = {**held, TABLE: self.best_arrays[TABLE]}
         self.best_arrays, self.best_version = held, self.downlink.version
-
-    # ---------------------------------------------------------------- messages
-
-    def _messages(
-        self, kind: str, number: int, asked: Iterable[tuple[NodeInfo, Mapping[str, Any]]]
-    ) -> list[Message]:
-        """A message to every node that is asked; all share the records of arrays."""
-        about: dict[str, Any] = {
-            wire.STAGE: self.stage.name,
-            wire.ROUND: number,
-            wire.FROZEN_FINGERPRINT: self.frozen_fingerprint,
-        }
-        if personal_parts(self.config, self.stage):
-            about[wire.BEST] = self.progress.best_round
-        messages = []
-        for node, question in asked:
-            records, versions = self.downlink.for_node(node.node_id)
-            config = ConfigRecord({**about, **versions, **question})
-            content = RecordDict({**records, wire.CONFIG: config})
-            if node.node_id not in self._provisioned:
-                content[wire.FROZEN] = self._frozen_record
-                self._provisioned.add(node.node_id)
-            messages.append(Message(content, dst_node_id=node.node_id, message_type=kind))
-        self.report.bytes_down += payload_bytes(messages)
-        add_bytes(self.report.group_bytes_down, group_bytes(messages))
-        return messages
-
-    def _received(self, replies: Iterable[Message], asked: Collection[int]) -> list[Message]:
-        """Replies in the order of the nodes, so that float sums do not depend on who was first.
-
-        A node that was asked and is silent may not have got the frozen groups either.
-        """
-        order = {node.node_id: place for place, node in enumerate(self.federation.nodes)}
-        known = [reply for reply in replies if reply.metadata.src_node_id in order]
-        self.report.bytes_up += payload_bytes(known)
-        add_bytes(self.report.group_bytes_up, group_bytes(known))
-        silent = set(asked) - {reply.metadata.src_node_id for reply in known}
-        if silent:
-            self._provisioned -= silent
-            for node in silent:
-                self.downlink.forget(node, failed=False)
-            some = sorted(silent)[:3]
-            self._warn(f"{len(silent)} of {len(asked)} nodes did not answer in time: {some}")
-        return sorted(known, key=lambda reply: order[reply.metadata.src_node_id])
-
-    def _warn(self, text: str) -> None:
-        LOG.warning(text)
-        self.report.warnings.append(text)
