@@ -9,6 +9,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedrec.config import from_flat
+from fedrec.monitoring.log_context import log_context
+from fedrec.monitoring.logs import configure_logs
 from fedrec.stages import STAGES
 from server.environment import describe_environment
 from server.federation import gather_federation
@@ -23,12 +25,14 @@ _POLL_S = 0.01
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run a federation to its end. All settings come with the run-config."""
+    configure_logs()
     logging.getLogger("flwr").setLevel(logging.WARNING)
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
     _poll_finely(grid)
-    with folder.status():
+    with log_context(run=Path(config.run.out).name), folder.status():
+        folder.doing(f"waiting for {config.federation.nodes} nodes")
         federation = gather_federation(
             grid,
             nodes=config.federation.nodes,
@@ -39,6 +43,7 @@ def main(grid: Grid, context: Context) -> None:
         for stage in STAGES.values():
             runner.run(stage)
         results = {"stages": runner.results, "environment": describe_environment(config)}
+        folder.doing("measuring the baselines")
         floors = measure_floors(config, folder, federation.new_items)
         folder.write_results({**results, **floors})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -29,7 +29,8 @@ class Exchange:
 
     downlink: what the nodes hold of what trains. frozen: the groups that do not, which a node gets
     with the first message of the stage. report: of the round under way, which counts bytes and
-    refusals and has the warnings.
+    refusals and has the warnings. on_questions: called with the type of message, the report and the
+    number of nodes before nodes are asked.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Exchange:
         self.downlink, self.report = downlink, report
         self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
         self._provisioned: set[int] = set()
+        self.on_questions: Callable[[str, RoundReport, int], object] = lambda *_: None
 
     def questions(
         self, kind: str, asked: Iterable[tuple[NodeInfo, Mapping[str, Any]]], *, best_round: int
@@ -67,6 +69,8 @@ class Exchange:
                 content[wire.FROZEN] = self._frozen_record
                 self._provisioned.add(node.node_id)
             messages.append(Message(content, dst_node_id=node.node_id, message_type=kind))
+        self.report.asked += len(messages)
+        self.on_questions(kind, self.report, len(messages))
         self.report.bytes_down += payload_bytes(messages)
         add_bytes(self.report.group_bytes_down, group_bytes(messages))
         return messages
@@ -111,16 +115,16 @@ class Exchange:
             self.warn(f"{split}: {len(parts)} of {len(nodes)} nodes answered")
         return parts
 
-    def warn(self, text: str) -> None:
-        """Tell it in the log and in the round's report."""
-        LOG.warning(text)
+    def warn(self, text: str, *, node: int | None = None) -> None:
+        """Tell it, of one node or of all, in the log and in the round's report."""
+        LOG.warning(text, extra={} if node is None else {"node": node})
         self.report.warnings.append(text)
 
     def _refuse(self, node: int, reason: Refused) -> None:
-        self.report.refused += 1
+        self.report.note_refused(node)
         self._provisioned.discard(node)
         self.downlink.forget(node, failed=True)
-        self.warn(f"node {node} refused: {reason}")
+        self.warn(f"node {node} refused: {reason}", node=node)
 
     def _received(self, replies: Iterable[Message], asked: Collection[int]) -> list[Message]:
         """Replies in the order of the nodes, so that float sums do not depend on who was first.
@@ -133,6 +137,7 @@ class Exchange:
         add_bytes(self.report.group_bytes_up, group_bytes(known))
         silent = set(asked) - {reply.metadata.src_node_id for reply in known}
         if silent:
+            self.report.note_silent(silent)
             self._provisioned -= silent
             for node in silent:
                 self.downlink.forget(node, failed=False)

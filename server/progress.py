@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Metrics = dict[str, dict[str, float]]
@@ -18,6 +18,8 @@ class RoundReport:
     """What is known of a round when it ends; a line of `metrics.jsonl`.
 
     bytes_up, bytes_down: of all records; group_bytes_up, group_bytes_down: of the arrays, by group.
+    asked: questions to nodes; refused, unanswered: of these, with their nodes beside them.
+    ended_at: seconds since 1970.
     """
 
     stage: str
@@ -33,11 +35,27 @@ class RoundReport:
     bytes_down: int = 0
     group_bytes_up: dict[str, int] = field(default_factory=dict)
     group_bytes_down: dict[str, int] = field(default_factory=dict)
+    asked: int = 0
     refused: int = 0
+    refused_nodes: list[int] = field(default_factory=list)
+    unanswered: int = 0
+    silent_nodes: list[int] = field(default_factory=list)
     slowest_node_s: float = 0.0
     seconds: float = 0.0
     remaining_s: float = 0.0
+    ended_at: float = 0.0
     warnings: list[str] = field(default_factory=list)
+
+    def note_silent(self, nodes: Iterable[int]) -> None:
+        """Count nodes that were asked and did not answer."""
+        silent = list(nodes)
+        self.unanswered += len(silent)
+        self.silent_nodes = sorted({*self.silent_nodes, *silent})
+
+    def note_refused(self, node: int) -> None:
+        """Count an answer that is unfit."""
+        self.refused += 1
+        self.refused_nodes = sorted({*self.refused_nodes, node})
 
 
 @dataclass

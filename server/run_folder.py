@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,8 @@ from fedrec.errors import CheckpointError, FedrecError
 from server.optimizers import moments, restore_moments
 from server.progress import Progress, RoundReport
 from server.state_file import write_tensors
+from server.status_file import StatusWriter
 from server.strategy import StageStrategy
-
-LOG = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -30,6 +28,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
+        self._status = StatusWriter(path / "status.json")
         self._results = path / "results.json"
         self._state = self.checkpoints / "state.json"
 
@@ -45,23 +44,20 @@ class RunFolder:
             )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.metrics.touch()
-        for leftover in self.checkpoints.glob(".*.part-*"):
-            leftover.unlink()
+        for folder in (self.path, self.checkpoints):
+            for leftover in folder.glob(".*.part-*"):
+                leftover.unlink()
         text = to_toml(config).encode()
         write_atomically(self.path / "config.toml", lambda stream: stream.write(text))
 
-    @contextmanager
-    def status(self) -> Iterator[None]:
-        """Keep `status.json` true: running, then finished, or failed and why."""
-        self._write_status("running", None)
-        try:
-            yield
-        except BaseException as error:
-            if not isinstance(error, FedrecError):
-                LOG.exception("the run failed")
-            self._write_status("failed", str(error) or type(error).__name__)
-            raise
-        self._write_status("finished", None)
+    def status(self) -> AbstractContextManager[None]:
+        """Keep `status.json` true: running, then finished, or failed or stopped and why."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self._status.kept()
+
+    def doing(self, what: str, stage: str | None = None, round_number: int | None = None) -> None:
+        """Say in `status.json` what is done from now on."""
+        self._status.doing(what, stage, round_number)
 
     def append_round(self, report: RoundReport) -> None:
         """Add a line to `metrics.jsonl`; it is on disk before a state that counts its round."""
@@ -169,7 +165,3 @@ class RunFolder:
         if not isinstance(content, dict):
             raise FedrecError(f"{path} is damaged: it holds a {type(content).__name__}")
         return content
-
-    def _write_status(self, state: str, error: str | None) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "status.json", {"state": state, "error": error, "pid": os.getpid()})

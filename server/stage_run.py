@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import asdict
 from typing import Any
 
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, MessageType
 from flwr.serverapp import Grid
 
 from fedrec.checkpoints import check_parent, group_fingerprints, load_checkpoint, save_checkpoint
@@ -14,6 +15,8 @@ from fedrec.checkpoints.tensors import Arrays, by_group, model_arrays
 from fedrec.config import Config, to_flat
 from fedrec.errors import FedrecError
 from fedrec.model.build import build_model
+from fedrec.monitoring.log_context import go_on_with
+from fedrec.report.round_line import round_line
 from fedrec.stages import STAGES, Stage, stage_groups, without_parents
 from fedrec.training.personal import personal_parts
 from server.federation import Federation
@@ -54,6 +57,8 @@ class StageRunner:
         """
         if stage.name in self.results or stage.name in self._left_out():
             return
+        go_on_with(stage=stage.name, round=None)
+        self.folder.doing("starting", stage.name)
         start, parent = self._starting_point(stage)
         strategy = self._strategy(stage, start, parent)
         resumed = self.config.run.resume and self.folder.load_state(strategy)
@@ -64,6 +69,7 @@ class StageRunner:
         began = time.monotonic() - strategy.progress.seconds
         self._train(strategy)
         test = self._test(strategy)
+        self.folder.doing("writing the checkpoint", stage.name)
         save_checkpoint(
             self.folder.checkpoints,
             {**strategy.frozen, **strategy.best_arrays},
@@ -137,10 +143,17 @@ class StageRunner:
             on_round=self._on_round,
             parent=parent,
         )
+        strategy.exchange.on_questions = self._on_questions
         return strategy
+
+    def _on_questions(self, kind: str, report: RoundReport, nodes: int) -> None:
+        go_on_with(stage=report.stage, round=report.round)
+        what = "training" if kind == MessageType.TRAIN else "validating"
+        self.folder.doing(f"{what} on {nodes} nodes", report.stage, report.round)
 
     def _on_round(self, strategy: StageStrategy, report: RoundReport) -> None:
         self.folder.append_round(report)
+        LOG.info(round_line(asdict(report), report.validation))
         if report.validation is not None:
             self.folder.save_state(strategy)
 
@@ -161,8 +174,10 @@ class StageRunner:
 
     def _test(self, strategy: StageStrategy) -> dict[str, dict[str, float]]:
         strategy.restore_best()
+        messages = strategy.evaluation_messages("test")
+        self.folder.doing(f"testing on {len(messages)} nodes", strategy.stage.name)
         replies = self.grid.send_and_receive(
-            strategy.evaluation_messages("test"), timeout=self.config.federation.round_timeout_s
+            messages, timeout=self.config.federation.round_timeout_s
         )
         metrics = strategy.evaluation_metrics(replies, "test")
         if metrics is None:

@@ -263,7 +263,7 @@ class StageStrategy(FedAvg):
                 self._keep_best()
         gate = self.arrays.get("gate", self.frozen.get("gate"))
         report.gate = None if gate is None else float(gate[0])
-        report.seconds = time.monotonic() - self._started
+        report.seconds, report.ended_at = time.monotonic() - self._started, time.time()
         report.users_per_s = report.users / max(report.seconds, 1e-9)
         progress.seconds += report.seconds
         progress.add_traffic(report)
