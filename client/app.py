@@ -20,7 +20,7 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import ClientAppCallable
 
-from client.node_cache import load_node
+from client.node_cache import load_node, partition_of
 from client.personal import KeptParts
 from client.received import current_model
 from client.uplink import update_record
@@ -58,7 +58,7 @@ def describe(message: Message, context: Context) -> Message:
             wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
             wire.NEW_ITEMS: node.data.new_items_fingerprint,
-            wire.PARTITION: int(cast(int, context.node_config.get("partition-id", 0))),
+            wire.PARTITION: partition_of(node, context),
         }
     )
     for expert, modality in node.modalities.items():

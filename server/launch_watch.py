@@ -62,8 +62,9 @@ def follow(
     status: StatusFile,
     log: IO[bytes],
     show: Callable[[dict[str, Any]], None],
+    refresh: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Pass every round to `show` until the run has ended, and say how it ended.
+    """Pass every round to `show`, and call `refresh` in between, until the run has ended, and say how it ended.
 
     The app's own word (status.json) counts before Flower's: it comes seconds earlier, as Flower
     first shuts its simulation down.
@@ -71,6 +72,7 @@ def follow(
     copy = LogCopy(control, run_id, log)
     while (outcome := _outcome(run_id, control, superlink, status, copy)) is None:
         _show_all(metrics, show)
+        refresh()
         time.sleep(POLL_S)
     _show_all(metrics, show)
     if outcome.error is not None:
