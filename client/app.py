@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 def _logged(message: Message, context: Context, answer: ClientAppCallable) -> Message:
     """Let the log lines of an answer say what they are about."""
     configure_logs()
-    asked = message.content.config_records.get(wire.CONFIG, {})
+    asked = message.content.config_records.get(wire.CONFIG, ConfigRecord())
     with log_context(
         run=Path(str(context.run_config.get("run.out", ""))).name or None,
         node=context.node_id,

@@ -11,18 +11,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
-from flwr.supercore.http_logging import LOG_FORMAT, UTCFormatter, get_uvicorn_log_config
+from flwr.supercore.http_logging import get_uvicorn_log_config
 from flwr.supercore.logger import console_handler
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan, _parse_superlink_lifespan_config
 from flwr.superlink.main import create_app
 
+from fedrec.monitoring.logs import LogFormat, configure_logs
 from server.gate import App, Gate
 from server.gate_keys import NodeKeys
 
@@ -33,7 +33,7 @@ HANDSHAKE_S = 10
 def main(words: Sequence[str]) -> None:
     """Serve until a signal ends it. Raises ConfigError for a list of nodes that cannot be read."""
     options, flower = _parser().parse_known_args(words)
-    _log_beside_flower()
+    configure_logs(default=LogFormat.HUMAN)
     keys = None if options.nodes is None else NodeKeys(options.nodes)
     sys.argv = ["flower-superlink", *flower]
     config = _parse_superlink_lifespan_config()
@@ -45,13 +45,6 @@ def main(words: Sequence[str]) -> None:
         uvicorn.Config(app, host=config.host, port=config.port, log_config=log_config)
     )
     asyncio.run(_serve(inner, _Outer(_outer_config(options, Gate(app, keys)))))
-
-
-def _log_beside_flower() -> None:
-    """Write what the gate says as the SuperLink writes what it says."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(UTCFormatter(LOG_FORMAT))
-    logging.getLogger("server").addHandler(handler)
 
 
 class _Outer(uvicorn.Server):

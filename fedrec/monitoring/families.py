@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prometheus_client.core import (
@@ -17,7 +17,7 @@ from fedrec.monitoring.totals import BUCKETS_S, StageTotals
 from fedrec.report.round_line import metric
 
 Value = float | None
-Stages = Mapping[str, StageTotals]
+Stages = dict[str, StageTotals]
 
 
 def run_families(out: Path, state: RunState, stages: Stages) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""What a log line is about: run, stage, round and node, as far as they are known where it is made."""
+"""What a log line is about: run, stage, round and node, as far as they are known there."""
 
 from __future__ import annotations
 

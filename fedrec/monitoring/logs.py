@@ -1,7 +1,7 @@
 """Where log lines go and how they look: the one place that configures logging.
 
 Two environment variables say it, so that every process that a launcher starts inherits it. Where
-neither is set, as in a program of somebody's own that imports fedrec, nothing is configured.
+neither is set, as in a program of somebody's own that imports fedrec, apps configure nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TextIO, TypeVar
+from typing import TypeVar
 
 from fedrec.errors import ConfigError
 from fedrec.monitoring.log_lines import HumanLines, JsonLines
@@ -41,24 +41,28 @@ _COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red"}
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
+class _Stderr(logging.Handler):
     """Writes to what `sys.stderr` is when a line is made: Flower and tests exchange it."""
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(self.format(record) + "\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
 
-    @property
-    def stream(self) -> TextIO:
-        return sys.stderr
 
-
-def configure_logs(environment: Mapping[str, str] = os.environ) -> None:
+def configure_logs(
+    environment: Mapping[str, str] = os.environ, *, default: LogFormat | None = None
+) -> None:
     """Write this process's log lines to stderr as FEDREC_LOG and FEDREC_LOG_LEVEL say.
 
-    Can be called again. Raises ConfigError for values that there are not.
+    Can be called again. default: where they say nothing; None = leave logging alone. Raises
+    ConfigError for values that there are not.
     """
     chosen, level = _choice(LogFormat, FORMAT, environment), _choice(LogLevel, LEVEL, environment)
-    if chosen is None and level is None:
+    chosen = chosen or default or (LogFormat.HUMAN if level else None)
+    if chosen is None:
         return
     threshold = logging.getLevelName((level or LogLevel.INFO).upper())
     handler = _Stderr()

@@ -146,7 +146,9 @@ def _last_round(record: Mapping[str, Any], now: float) -> LastRound:
 
 def _validation(record: Mapping[str, Any] | None) -> Validation | None:
     value = quality(record)
-    return None if record is None or value is None else Validation(round=record["round"], ndcg=value)
+    return (
+        None if record is None or value is None else Validation(round=record["round"], ndcg=value)
+    )
 
 
 def _remaining(state: RunState, newest: StageTotals | None) -> float | None:
