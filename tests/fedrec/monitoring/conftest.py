@@ -1,17 +1,15 @@
-"""A small run's folder, and logging as it was."""
+"""A small run's folder."""
 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fedrec.monitoring.logs import FORMAT, LEVEL
 from server.progress import RoundReport
 
 ENDED = 1_800_000_000.0
@@ -77,17 +75,3 @@ def run_folder(tmp_path: Path) -> Callable[..., Path]:
         return out
 
     return write
-
-
-@pytest.fixture
-def logging_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Whatever a test configures is undone."""
-    monkeypatch.delenv(FORMAT, raising=False)
-    monkeypatch.delenv(LEVEL, raising=False)
-    names = (None, "fedrec", "server", "client", "features", "flwr")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(one, one.level, list(one.handlers)) for one in loggers]
-    yield
-    for logger, level, handlers in before:
-        logger.setLevel(level)
-        logger.handlers[:] = handlers

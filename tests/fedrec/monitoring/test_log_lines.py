@@ -71,7 +71,9 @@ def test_what_a_line_is_about_ends_with_its_block() -> None:
     assert about() == [None, None, None]
 
 
-@pytest.mark.parametrize("evil", ["a\nb", "a\r\x1b[2Jb", "a\u2028b", "a\u202eb", "a\x85b", "a\x9bb"])
+@pytest.mark.parametrize(
+    "evil", ["a\nb", "a\r\x1b[2Jb", "a\u2028b", "a\u202eb", "a\x85b", "a\x9bb"]
+)
 def test_what_another_machine_sent_stays_on_its_line(evil: str) -> None:
     for lines in (HumanLines(), JsonLines()):
         with log_context(run=evil):
