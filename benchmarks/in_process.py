@@ -21,19 +21,19 @@ from server.app import app as server_app
 from server.launch_folder import run_folder
 
 
-def run_in_process(config: Config, folder: Path) -> Path:
+def run_in_process(config: Config, folder: Path, grid: DirectGrid | None = None) -> Path:
     """Run a federation to its end, or with `run.resume=true` from where it stopped; its folder.
 
-    folder: where the run writes, in place of the configured `run.out`. Nodes are those of
-    `federation.nodes`, whose users are dealt as in a simulation. Raises FedrecError for whatever
-    fails, ConfigError for a folder that holds another run.
+    folder: where the run writes, in place of the configured `run.out`. grid: its nodes; None = as
+    many as `federation.nodes` says, whose users are dealt as in a simulation. Raises FedrecError
+    for whatever fails, ConfigError for a folder that holds another run.
     """
     out, data = folder.resolve(), Path(config.run.data).resolve()
     config = replace(config, run=replace(config.run, out=str(out), data=str(data)))
     identify()
     with run_folder(config, force=False):
         server_app(
-            cast(Grid, DirectGrid(config, config.federation.nodes)),
+            cast(Grid, grid or DirectGrid(config, config.federation.nodes)),
             Context(1, 0, {}, RecordDict(), dict(to_flat(config))),
         )
     return out

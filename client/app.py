@@ -54,6 +54,7 @@ def describe(message: Message, context: Context) -> Message:
     answer = ConfigRecord(
         {
             wire.TRAINABLE: len(node.trainable),
+            wire.HELD_USERS: len(node.users),
             wire.ITEMS: node.data.warm_items,
             wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
@@ -92,7 +93,9 @@ def train(message: Message, context: Context) -> Message:
             wire.SECONDS: time.monotonic() - began,
         }
     )
-    content = RecordDict({wire.ARRAYS: arrays, wire.METRICS: metrics})
+    content = RecordDict(
+        {wire.ARRAYS: arrays, wire.METRICS: metrics, wire.CONFIG: _answered(asked)}
+    )
     return Message(content=content, reply_to=message)
 
 
@@ -106,8 +109,14 @@ def evaluate(message: Message, context: Context) -> Message:
     with _discretion("evaluation"):
         kept = KeptParts(message, context, node)
         sums = node.evaluate(model, active, str(asked[wire.SPLIT]), kept.now)
-    content = RecordDict({wire.METRICS: MetricRecord({**sums})})
+    content = RecordDict({wire.METRICS: MetricRecord({**sums}), wire.CONFIG: _answered(asked)})
     return Message(content=content, reply_to=message)
+
+
+def _answered(asked: ConfigRecord) -> ConfigRecord:
+    """Which question this is the answer to: the server takes no other."""
+    keys = (wire.STAGE, wire.ROUND, wire.SPLIT)
+    return ConfigRecord({key: asked[key] for key in keys if key in asked})
 
 
 @contextmanager

@@ -23,7 +23,8 @@ FROZEN = "frozen"
 
 CONFIG = "config"
 """Record of what is asked: STAGE, ROUND, FROZEN_FINGERPRINT, and MEMBERS or SPLIT; where nodes keep
-what trains, also VERSION, BASE and INITIAL; where users keep something, also BEST."""
+what trains, also VERSION, BASE and INITIAL; where users keep something, also BEST. An answer to
+training or evaluation has one with STAGE, ROUND, and SPLIT where it was asked: what it answers."""
 
 VERSION, BASE = "version", "base"
 """The model that the node must have to answer, and the one it must hold to get there from what the
@@ -44,6 +45,9 @@ BEST = "best"
 
 FROZEN_FINGERPRINT = "frozen-fingerprint"
 WEIGHT, LOSS, USERS, SECONDS = "num-examples", "loss-sum", "users", "seconds"
+
+HELD_USERS = "held-users"
+"""How many users a node has, whether they can train or not."""
 
 TRAINABLE, ITEMS, CATALOGUE, PARTITION = "trainable", "items", "catalogue", "partition"
 NEW_ITEMS = "new-items"

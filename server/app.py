@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 from flwr.app import Context
@@ -12,14 +13,16 @@ from fedrec.config import from_flat
 from fedrec.monitoring.log_context import log_context
 from fedrec.monitoring.logs import configure_logs
 from fedrec.stages import STAGES
+from server.attendance import Attendance
 from server.environment import describe_environment
 from server.federation import gather_federation
 from server.floors import measure_floors
-from server.polling import finely_polled
+from server.patient_grid import PatientGrid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
 
 app = ServerApp()
+_POLL_S = 0.01
 
 
 @app.main()
@@ -30,19 +33,33 @@ def main(grid: Grid, context: Context) -> None:
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
-    grid = finely_polled(grid)
+    nodes = config.federation
+    _poll_finely(grid)
+    patient = PatientGrid(grid, nodes)
     with log_context(run=Path(config.run.out).name), folder.status():
-        folder.doing(f"waiting for {config.federation.nodes} nodes")
+        folder.doing(f"waiting for {nodes.nodes} nodes")
         federation = gather_federation(
-            grid,
-            nodes=config.federation.nodes,
-            timeout_s=config.federation.registration_timeout_s,
-            reply_timeout_s=config.federation.round_timeout_s,
+            patient,
+            nodes=nodes.nodes,
+            timeout_s=nodes.registration_timeout_s,
+            reply_timeout_s=nodes.round_timeout_s,
+            enough=math.ceil(nodes.min_replies * nodes.nodes) if config.run.resume else 0,
         )
-        runner = StageRunner(grid, config, federation, folder)
+        attendance = Attendance(federation, patient, patience_s=nodes.absence_timeout_s)
+        runner = StageRunner(patient, config, attendance, folder)
         for stage in STAGES.values():
             runner.run(stage)
-        results = {"stages": runner.results, "environment": describe_environment(config)}
+        results = {**runner.outcome(), "environment": describe_environment(config)}
         folder.doing("measuring the baselines")
         floors = measure_floors(config, folder, federation.new_items)
         folder.write_results({**results, **floors})
+
+
+def _poll_finely(grid: Grid) -> None:
+    """Let a simulation's grid look for replies every 10 ms instead of every 100.
+
+    It sleeps between two looks, twice a round, so a round of two cheap phases costs .1 s less on
+    average. The grid of a deployment asks another machine and is left alone.
+    """
+    if hasattr(grid, "pull_interval"):
+        grid.pull_interval = min(grid.pull_interval, _POLL_S)

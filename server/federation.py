@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
-from flwr.serverapp import Grid
 
 from fedrec import wire
 from fedrec.errors import FedrecError
 from fedrec.training.randomness import cohort_positions
+
+if TYPE_CHECKING:
+    from server.attendance import AsksNodes
 
 LOG = logging.getLogger(__name__)
 _POLL_S = 0.5
@@ -23,7 +25,8 @@ _POLL_S = 0.5
 class NodeInfo:
     """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
     items are trained, and the fingerprint of them and their features. cold_targets: whether its
-    test targets are other items. new_items: the fingerprint of those, or `none`."""
+    test targets are other items. new_items: the fingerprint of those, or `none`. users: all that
+    it has; None where that is not known, and any number is believed."""
 
     node_id: int
     partition: int
@@ -33,6 +36,7 @@ class NodeInfo:
     feature_dims: tuple[tuple[str, int], ...]
     cold_targets: bool = False
     new_items: str = "none"
+    users: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,17 @@ class Federation:
         """Users that can train, over all nodes."""
         return sum(node.trainable for node in self.nodes)
 
+    def names(self) -> dict[int, str]:
+        """Node id -> what the node is known by, also when it comes back under another id: its
+        partition, how many users can train there, and its place among nodes alike in both."""
+        alike: dict[tuple[int, int], int] = {}
+        names = {}
+        for node in self.nodes:
+            key = node.partition, node.trainable
+            alike[key] = alike.get(key, 0) + 1
+            names[node.node_id] = f"{node.partition}/{node.trainable}/{alike[key]}"
+        return names
+
     @property
     def new_items(self) -> str:
         """The fingerprint of the items that nobody trains; all nodes are alike in it."""
@@ -55,6 +70,32 @@ class Federation:
     def cold_targets(self) -> bool:
         """Whether test targets are items that nobody trains; all nodes are alike in it."""
         return self.nodes[0].cold_targets
+
+    def admitting(
+        self, info: NodeInfo, connected: Collection[int]
+    ) -> tuple[Federation, NodeInfo | None]:
+        """The federation with a node that has appeared, and what this was before, if anything: one
+        that came back under another id takes its former place, any other is added.
+
+        connected: ids of the nodes that are there. Raises FedrecError where it does not fit to the
+        others.
+        """
+        _check_alike([self.nodes[0], info])
+        former = self._former(info, connected)
+        others = [node for node in self.nodes if node is not former]
+        return Federation(tuple(sorted([*others, info], key=_place))), former
+
+    def _former(self, info: NodeInfo, connected: Collection[int]) -> NodeInfo | None:
+        """The node that this one was before: of the same partition and size, and gone; or still
+        counted as connected, where every node has a partition of its own."""
+        same = [
+            node
+            for node in self.nodes
+            if (node.partition, node.trainable) == (info.partition, info.trainable)
+        ]
+        gone = [node for node in same if node.node_id not in connected]
+        told_apart = 1 < len(self.nodes) == len({node.partition for node in self.nodes})
+        return next(iter(gone or (same if told_apart else [])), None)
 
     def cohort(
         self, seed: int, purpose: str, round_number: int, size: int
@@ -73,13 +114,33 @@ class Federation:
 
 
 def gather_federation(
-    grid: Grid, *, nodes: int, timeout_s: float, reply_timeout_s: float
+    grid: AsksNodes, *, nodes: int, timeout_s: float, reply_timeout_s: float, enough: int = 0
 ) -> Federation:
     """Wait for `nodes` nodes, ask each what it has, and check that they fit together.
 
-    Raises FedrecError when fewer register in time, one does not answer, or two differ in catalogue.
+    enough: how many suffice when the time is up, 0 = all. Raises FedrecError when fewer register in
+    time or answer, or two differ in catalogue.
     """
-    node_ids = _wait_for_nodes(grid, nodes, timeout_s)
+    enough = enough or nodes
+    node_ids = _wait_for_nodes(grid, nodes, timeout_s, enough)
+    found, troubles = ask_nodes(grid, node_ids, reply_timeout_s)
+    if troubles and (enough == nodes or len(found) < enough):
+        reason = next(iter(troubles.values()))
+        raise FedrecError(f"{len(troubles)} of {len(node_ids)} nodes are not ready: {reason}")
+    for node, trouble in troubles.items():
+        LOG.warning("goes on without node %d: %s", node, trouble)
+    infos = sorted(found, key=_place)
+    _check_alike(infos)
+    federation = Federation(tuple(infos))
+    if federation.population == 0:
+        raise FedrecError(f"none of the {len(infos)} nodes has a user with enough history to train")
+    return federation
+
+
+def ask_nodes(
+    grid: AsksNodes, node_ids: Sequence[int], timeout_s: float
+) -> tuple[list[NodeInfo], dict[int, str]]:
+    """What nodes say of themselves, and, of those that cannot take part, why."""
     asked = [
         Message(
             content=RecordDict({wire.CONFIG: ConfigRecord({})}),
@@ -88,27 +149,31 @@ def gather_federation(
         )
         for node_id in node_ids
     ]
-    replies = list(grid.send_and_receive(asked, timeout=reply_timeout_s))
-    failed = [reply for reply in replies if reply.has_error()]
-    if failed or len(replies) < len(asked):
-        reason = failed[0].error.reason if failed else f"no answer in {reply_timeout_s:g} s"
-        raise FedrecError(
-            f"{len(asked) - len(replies) + len(failed)} of {len(asked)} nodes are not ready: "
-            f"{reason}"
-        )
-    infos = sorted(map(_info, replies), key=lambda info: (info.partition, info.node_id))
-    _check_alike(infos)
-    federation = Federation(tuple(infos))
-    if federation.population == 0:
-        raise FedrecError(f"none of the {len(infos)} nodes has a user with enough history to train")
-    return federation
+    troubles = {node: f"no answer in {timeout_s:g} s" for node in node_ids}
+    infos = []
+    for reply in grid.send_and_receive(asked, timeout=timeout_s):
+        node = reply.metadata.src_node_id
+        if reply.has_error():
+            troubles[node] = reply.error.reason or "no reason given"
+        else:
+            infos.append(_info(reply))
+            troubles.pop(node, None)
+    return infos, troubles
 
 
-def _wait_for_nodes(grid: Grid, nodes: int, timeout_s: float) -> list[int]:
+def _place(info: NodeInfo) -> tuple[int, int]:
+    return info.partition, info.node_id
+
+
+def _wait_for_nodes(grid: AsksNodes, nodes: int, timeout_s: float, enough: int) -> list[int]:
     deadline = time.monotonic() + timeout_s
     while len(present := sorted(grid.get_node_ids())) < nodes:
         if time.monotonic() > deadline:
-            raise FedrecError(f"{len(present)} of {nodes} nodes registered within {timeout_s:g} s")
+            state = f"{len(present)} of {nodes} nodes registered within {timeout_s:g} s"
+            if len(present) < enough:
+                raise FedrecError(state)
+            LOG.warning("%s: goes on with these", state)
+            break
         time.sleep(_POLL_S)
     return present
 
@@ -129,6 +194,7 @@ def _info(reply: Message) -> NodeInfo:
         feature_dims=tuple(sorted(dims.items())),
         cold_targets=bool(record[wire.COLD_TARGETS]),
         new_items=cast(str, record[wire.NEW_ITEMS]),
+        users=cast(int, record[wire.HELD_USERS]),
     )
 
 

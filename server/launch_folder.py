@@ -28,6 +28,9 @@ MAY_DIFFER = frozenset(
         "training.memory_mib",
         "federation.registration_timeout_s",
         "federation.round_timeout_s",
+        "federation.evaluation_timeout_s",
+        "federation.absence_timeout_s",
+        "federation.failed_rounds",
     }
 )
 """Keys that a resumed run may change: none of them changes what is learned."""

@@ -18,8 +18,10 @@ class RoundReport:
     """What is known of a round when it ends; a line of `metrics.jsonl`.
 
     bytes_up, bytes_down: of all records; group_bytes_up, group_bytes_down: of the arrays, by group.
-    asked: questions to nodes; refused, unanswered: of these, with their nodes beside them.
-    ended_at: seconds since 1970.
+    asked: questions to nodes. refused: answers that were not used, unanswered: questions without
+    one in time, each with its nodes. left_out: nodes that are not asked any more. absent: nodes
+    with users in the cohort that were not asked, as they were not connected or had been silent too
+    often. ended_at: seconds since 1970.
     """
 
     stage: str
@@ -40,6 +42,8 @@ class RoundReport:
     refused_nodes: list[int] = field(default_factory=list)
     unanswered: int = 0
     silent_nodes: list[int] = field(default_factory=list)
+    left_out: int = 0
+    absent: int = 0
     slowest_node_s: float = 0.0
     seconds: float = 0.0
     remaining_s: float = 0.0
@@ -60,14 +64,19 @@ class RoundReport:
 
 @dataclass
 class Progress:
-    """What a stage has come to: enough to go on from, with the optimiser's moments beside it."""
+    """What a stage has come to: enough to go on from, with the optimiser's moments beside it.
+
+    best_by_node: of the best round, see `server.comparison`.
+    """
 
     round: int = 0
     best_round: int = 0
     best_value: float = -1.0
     best_metrics: Metrics = field(default_factory=dict)
+    best_by_node: dict[str, list[float]] = field(default_factory=dict)
     stale_evaluations: int = 0
     failed_rounds: int = 0
+    refused: int = 0
     seconds: float = 0.0
     bytes_up: int = 0
     bytes_down: int = 0
@@ -75,7 +84,8 @@ class Progress:
     group_bytes_down: dict[str, int] = field(default_factory=dict)
 
     def add_traffic(self, report: RoundReport) -> None:
-        """Count what a round, or the test, has sent and received."""
+        """Count what a round, or the test, has sent, received and refused."""
+        self.refused += report.refused
         self.bytes_up += report.bytes_up
         self.bytes_down += report.bytes_down
         add_bytes(self.group_bytes_up, report.group_bytes_up)

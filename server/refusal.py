@@ -6,6 +6,7 @@ A node may be broken or hostile; the run must outlive it.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +21,24 @@ from fedrec.evaluation.metrics import METRICS as RANK_METRICS
 from fedrec.evaluation.ranks import PROTOCOLS
 from fedrec.training.touched import TABLE
 from fedrec.transport import Codec, Rows, decode_parts, shapes_of
-from fedrec.wire import ARRAYS, LOSS, METRICS, ROW_WEIGHTS, ROWS, SECONDS, USERS, WEIGHT
+from fedrec.wire import ARRAYS, CONFIG, LOSS, METRICS, ROW_WEIGHTS, ROWS, SECONDS, USERS, WEIGHT
 
 _ROUNDING = 1e-4
 """How far a sum of weights may exceed another one that is as large or larger, of its size."""
+_FINITE = sys.float_info.max
+_MAX_LOSS, _MAX_SECONDS = 1e6, 1e7
+"""Beyond them a claim is no measurement: a loss is minus the logarithm of a share, and no round
+takes months."""
+_TEXT = 300
 _TRAINING_METRICS = frozenset((WEIGHT, LOSS, USERS, SECONDS))
 
 
 class Refused(Exception):
     """Why an answer is left out."""
+
+
+class Failed(Refused):
+    """The node says itself that it could not do its part: it is left out, and nobody's fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +62,11 @@ class Update:
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """max_norm: bound of the l2 norm of a node's mean update. max_weight: bound of the weight, what
-    its users can weigh together."""
+    its users can weigh together. users: how many were to train."""
 
     max_norm: float
     max_weight: float
+    users: int
 
 
 def read_update(
@@ -78,6 +89,7 @@ def read_update(
     weight = metrics[WEIGHT]
     if not 0 < weight <= limits.max_weight:
         raise Refused(f"weight {weight!r}, expected above 0 and at most {limits.max_weight:g}")
+    _check_claims(metrics, limits.users)
     record, row_weights = content.array_records[ARRAYS], None
     if weighs_rows and TABLE in sent:
         record, row_weights = _without_row_weights(record)
@@ -98,11 +110,15 @@ def read_update(
 
 
 def read_rank_sums(
-    reply: Message, split: str, protocols: Collection[str] = tuple(PROTOCOLS)
+    reply: Message,
+    split: str,
+    protocols: Collection[str] = tuple(PROTOCOLS),
+    users: float = math.inf,
 ) -> dict[str, float]:
     """A node's answer to an evaluation, see `fedrec.evaluation.metrics.rank_sums`.
 
-    protocols: those it must have. Raises Refused where it must not be added to those of others.
+    protocols: those it must have, each over the same users. users: how many the node has. Raises
+    Refused where it must not be added to those of others.
     """
     content = _content(reply, {METRICS: MetricRecord})
     prefixes = [f"{split}/{protocol}" for protocol in protocols]
@@ -111,13 +127,39 @@ def read_rank_sums(
     for key, count in count_of.items():
         if not 0 <= numbers[key] <= numbers[count]:
             raise Refused(f"{key} is {numbers[key]!r} over {numbers[count]!r} users")
+    counts = {numbers[f"{prefix}/users"] for prefix in prefixes}
+    _check_users(max(counts), users)
+    if len(counts) > 1:
+        raise Refused(f"{sorted(counts)} users, expected as many by every protocol")
     return numbers
+
+
+def printable(text: str) -> str:
+    """A node's text, fit for a line of a log: cut, and without what could end or colour a line."""
+    return "".join(char if char.isprintable() else " " for char in text[:_TEXT])
+
+
+def _check_claims(metrics: Mapping[str, float], users: int) -> None:
+    """What is only reported, and must still not spoil the report."""
+    if metrics[USERS] == 0:
+        raise Refused("a weight of no users")
+    _check_users(metrics[USERS], users)
+    loss = metrics[LOSS] / metrics[WEIGHT]
+    if not -_ROUNDING <= loss <= _MAX_LOSS:
+        raise Refused(f"a mean loss of {loss:g}, expected 0 to {_MAX_LOSS:g}")
+    if not 0 <= metrics[SECONDS] <= _MAX_SECONDS:
+        raise Refused(f"{metrics[SECONDS]:g} seconds, expected 0 to {_MAX_SECONDS:g}")
+
+
+def _check_users(claimed: float, users: float) -> None:
+    if not (0 <= claimed <= users and claimed == int(claimed)):
+        raise Refused(f"{claimed:g} users, expected a whole number up to {users:g}")
 
 
 def _content(reply: Message, expected: Mapping[str, type]) -> RecordDict:
     if reply.has_error():
-        raise Refused(f"error: {reply.error.reason}")
-    found = {key: type(record) for key, record in reply.content.items()}
+        raise Failed(f"error: {printable(str(reply.error.reason))}")
+    found = {key: type(record) for key, record in reply.content.items() if key != CONFIG}
     if found != expected:
         raise Refused(f"records {_some(found)}, expected {sorted(expected)}")
     return reply.content
@@ -129,7 +171,7 @@ def _numbers(metrics: MetricRecord, expected: Set[str]) -> dict[str, float]:
         raise Refused(f"metrics differ from those expected: {_some(set(metrics) ^ expected)}")
     numbers = {}
     for key, value in metrics.items():
-        if isinstance(value, list) or not math.isfinite(value):
+        if isinstance(value, list) or not abs(value) <= _FINITE:  # of an int too large, too
             raise Refused(f"{key} is {value!r:.60}")
         numbers[key] = float(value)
     return numbers

@@ -14,11 +14,13 @@ from fedrec.checkpoints.tensors import fingerprint, read_tensors
 from fedrec.config import Config, to_toml
 from fedrec.data.atomic import write_atomically, write_json
 from fedrec.errors import CheckpointError, FedrecError
+from server.federation import Federation
 from server.optimizers import moments, restore_moments
 from server.progress import Progress, RoundReport
 from server.state_file import write_tensors
 from server.status_file import StatusWriter
 from server.strategy import StageStrategy
+from server.strikes import Strikes
 
 
 class RunFolder:
@@ -101,6 +103,7 @@ class RunFolder:
             "fingerprint": fingerprint(arrays),
             "versions": [strategy.downlink.version, strategy.best_version],
             "progress": asdict(strategy.progress),
+            "strikes": strategy.exchange.strikes.saved(),
         }
         write_json(self._state, about)
         for former in self.checkpoints.glob("state-*.safetensors"):
@@ -131,6 +134,17 @@ class RunFolder:
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
         return True
+
+    def load_strikes(self, strikes: Strikes, federation: Federation) -> None:
+        """Who was refused until the last state was saved, of whichever stage.
+
+        Raises CheckpointError where the state is damaged.
+        """
+        about = self._read_json(self._state) or {}
+        try:
+            strikes.restore(about.get("strikes", []), federation)
+        except TypeError as error:
+            raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
 
     def _restore(self, strategy: StageStrategy, about: Mapping[str, Any]) -> None:
         path = self.checkpoints / about["tensors"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from flwr.app import ArrayRecord, MessageType
-from flwr.serverapp import Grid
+from flwr.app import ArrayRecord
 
 from fedrec.checkpoints import check_parent, group_fingerprints, load_checkpoint, save_checkpoint
 from fedrec.checkpoints.tensors import Arrays, by_group, model_arrays
@@ -19,11 +19,14 @@ from fedrec.monitoring.log_context import go_on_with
 from fedrec.report.round_line import round_line
 from fedrec.stages import STAGES, Stage, stage_groups, without_parents
 from fedrec.training.personal import personal_parts
-from server.federation import Federation
+from server.attendance import Attendance
+from server.final_test import FinalTest
 from server.optimizers import build_strategy
-from server.progress import RoundReport, StageOver
+from server.patient_grid import PatientGrid, as_grid
+from server.progress import Metrics, RoundReport, StageOver
 from server.run_folder import RunFolder
 from server.strategy import StageStrategy
+from server.strikes import Strikes
 
 LOG = logging.getLogger(__name__)
 
@@ -32,10 +35,10 @@ class StageRunner:
     """Runs stages one after the other; `results` holds what `results.json` says of each."""
 
     def __init__(
-        self, grid: Grid, config: Config, federation: Federation, folder: RunFolder
+        self, grid: PatientGrid, config: Config, attendance: Attendance, folder: RunFolder
     ) -> None:
-        self.grid, self.config, self.federation, self.folder = grid, config, federation, folder
-        first = federation.nodes[0]
+        self.grid, self.config, self.attendance, self.folder = grid, config, attendance, folder
+        first = attendance.federation.nodes[0]
         self.catalogue, self.num_items = first.catalogue, first.num_items
         self.feature_dims = dict(first.feature_dims)
         model = build_model(
@@ -47,6 +50,10 @@ class StageRunner:
         self.initial = model_arrays(model)
         self.results: dict[str, Any] = folder.stage_results() if config.run.resume else {}
         self._ended_before = set(self.results)
+        self.strikes = Strikes(config.federation.strikes)
+        attendance.on_return = self.strikes.returned
+        if config.run.resume:
+            folder.load_strikes(self.strikes, attendance.federation)
 
     def run(self, stage: Stage) -> None:
         """Train, restore the best round, test once, save the checkpoint.
@@ -69,6 +76,8 @@ class StageRunner:
         began = time.monotonic() - strategy.progress.seconds
         self._train(strategy)
         test = self._test(strategy)
+        metrics = test.run()
+        strategy.progress.add_traffic(strategy.report)
         self.folder.doing("writing the checkpoint", stage.name)
         save_checkpoint(
             self.folder.checkpoints,
@@ -85,7 +94,8 @@ class StageRunner:
             parent=parent,
             skipped=self._skipped(stage),
         )
-        self._note_results(strategy, test, time.monotonic() - began, restarted)
+        seconds = time.monotonic() - began
+        self._note_results(strategy, metrics, test.share, seconds, restarted)
 
     def _personal_restarted(self, stage: Stage, resumed: bool) -> bool:
         """Whether what users kept before this process took over belongs to what it goes on from.
@@ -132,7 +142,7 @@ class StageRunner:
         strategy.prepare(
             config=self.config,
             stage=stage,
-            federation=self.federation,
+            attendance=self.attendance,
             arrays={name: value for group in trained for name, value in parts[group].items()},
             frozen={
                 name: value
@@ -142,14 +152,14 @@ class StageRunner:
             },
             on_round=self._on_round,
             parent=parent,
+            strikes=self.strikes,
         )
-        strategy.exchange.on_questions = self._on_questions
+        strategy.exchange.on_doing = partial(self._on_doing, strategy)
         return strategy
 
-    def _on_questions(self, kind: str, report: RoundReport, nodes: int) -> None:
-        go_on_with(stage=report.stage, round=report.round)
-        what = "training" if kind == MessageType.TRAIN else "validating"
-        self.folder.doing(f"{what} on {nodes} nodes", report.stage, report.round)
+    def _on_doing(self, strategy: StageStrategy, what: str) -> None:
+        go_on_with(stage=strategy.report.stage, round=strategy.report.round)
+        self.folder.doing(what, strategy.report.stage, strategy.report.round)
 
     def _on_round(self, strategy: StageStrategy, report: RoundReport) -> None:
         self.folder.append_round(report)
@@ -163,32 +173,27 @@ class StageRunner:
         if left <= 0 or (patience and strategy.progress.stale_evaluations >= patience):
             return
         try:
-            strategy.start(
-                self.grid,
-                ArrayRecord(),
-                num_rounds=left,
-                timeout=self.config.federation.round_timeout_s,
-            )
+            # the grid knows how long training and evaluation may take
+            strategy.start(as_grid(self.grid), ArrayRecord(), num_rounds=left, timeout=None)  # type: ignore[arg-type]
         except StageOver as reason:
             LOG.info("stage %s ends early: %s", strategy.stage.name, reason)
 
-    def _test(self, strategy: StageStrategy) -> dict[str, dict[str, float]]:
+    def _test(self, strategy: StageStrategy) -> FinalTest:
+        if strategy.progress.round and not strategy.progress.best_round:
+            share = self.config.evaluation.min_share
+            raise FedrecError(
+                f"stage {strategy.stage.name}: nothing says which round is the best, as in no "
+                f"validation nodes with the share {share:g} (evaluation.min_share) of the users "
+                "answered"
+            )
         strategy.restore_best()
-        messages = strategy.evaluation_messages("test")
-        self.folder.doing(f"testing on {len(messages)} nodes", strategy.stage.name)
-        replies = self.grid.send_and_receive(
-            messages, timeout=self.config.federation.round_timeout_s
-        )
-        metrics = strategy.evaluation_metrics(replies, "test")
-        if metrics is None:
-            raise FedrecError(f"stage {strategy.stage.name}: no node answered the test")
-        strategy.progress.add_traffic(strategy.report)
-        return metrics
+        return FinalTest(strategy, self.grid, self.config.federation.evaluation_timeout_s)
 
     def _note_results(
         self,
         strategy: StageStrategy,
-        test: dict[str, dict[str, float]],
+        test: Metrics,
+        test_share: float,
         seconds: float,
         personal_restarted: bool,
     ) -> None:
@@ -198,12 +203,18 @@ class StageRunner:
             "best_round": progress.best_round,
             "skipped": self._skipped(strategy.stage),
             "seconds": round(seconds, 3),
+            "refused": progress.refused,
             "bytes_up": progress.bytes_up,
             "bytes_down": progress.bytes_down,
             "group_bytes_up": progress.group_bytes_up,
             "group_bytes_down": progress.group_bytes_down,
             "validation": progress.best_metrics,
             "test": test,
+            **({"test_share": test_share} if test_share < 1 else {}),
             **({"personal_restarted": True} if personal_restarted else {}),
         }
-        self.folder.write_results({"stages": self.results})
+        self.folder.write_results(self.outcome())
+
+    def outcome(self) -> dict[str, Any]:
+        """What `results.json` says so far: the stages, and the nodes that were left out and why."""
+        return {"stages": self.results, "left_out": self.strikes.left_out()}

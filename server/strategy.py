@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
@@ -23,16 +24,18 @@ from fedrec.stages import Stage
 from fedrec.training.schedule import learning_rate
 from fedrec.training.touched import TABLE
 from fedrec.transport import Rows
-from server.averaging import Mean, weighted_mean
+from server.attendance import Attendance
+from server.averaging import Mean
+from server.comparison import VALUE, Validation, is_better, sums_by_node
 from server.downlink import Downlink
 from server.exchange import Exchange
-from server.federation import Federation
+from server.federation import Federation, NodeInfo
 from server.lazy import only_rows
-from server.progress import Metrics, Progress, RoundReport, StageOver
+from server.progress import Progress, RoundReport, StageOver
 from server.refusal import Update
-from server.transport import from_record, to_record
-
-_ATTEMPTS = 3
+from server.robust import together
+from server.strikes import Strikes
+from server.transport import as_reply, from_record, to_record
 
 
 class StageStrategy(FedAvg):
@@ -49,15 +52,17 @@ class StageStrategy(FedAvg):
         *,
         config: Config,
         stage: Stage,
-        federation: Federation,
+        attendance: Attendance,
         arrays: Arrays,
         frozen: Arrays,
         on_round: Callable[[StageStrategy, RoundReport], None],
         parent: str | None = None,
+        strikes: Strikes | None = None,
     ) -> None:
-        """Say what is trained. arrays: what trains, at the stage's start. on_round: called after
-        every round, to report and to save. parent: fingerprint of the checkpoint it starts from."""
-        self.config, self.stage, self.federation = config, stage, federation
+        """Say what is trained. attendance: which nodes there are. arrays: what trains, at the
+        stage's start. on_round: called after every round, to report and to save. parent:
+        fingerprint of the checkpoint it starts from. strikes: of the stages before."""
+        self.config, self.stage, self.attendance = config, stage, attendance
         self.stage_config = getattr(config.stages, stage.name)
         self.by_rows = config.federation.sparse_rows and TABLE in arrays
         self.arrays, self.best_arrays = self._own(arrays), self._own(arrays)
@@ -72,13 +77,14 @@ class StageStrategy(FedAvg):
         self.exchange = Exchange(
             config=config,
             stage=stage,
-            federation=federation,
+            attendance=attendance,
             downlink=self.downlink,
             frozen=frozen,
             report=RoundReport(stage.name, 0, self.stage_config.rounds),
+            strikes=strikes,
         )
         self.frozen_fingerprint = self.exchange.frozen_fingerprint
-        self._validates = False
+        self._validates, self._needed = False, 1
         self._started = time.monotonic()
 
     def resume(self, progress: Progress, arrays: Arrays, best: Arrays) -> None:
@@ -106,6 +112,11 @@ class StageStrategy(FedAvg):
         self._begin_report(self.report.round)
 
     @property
+    def federation(self) -> Federation:
+        """The nodes as they are known now."""
+        return self.attendance.federation
+
+    @property
     def report(self) -> RoundReport:
         """Of the round under way."""
         return self.exchange.report
@@ -122,29 +133,65 @@ class StageStrategy(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask every node that has users in the round's cohort to train them."""
+        """Ask every node that is there and has users in the round's cohort to train them.
+
+        Waits until enough of the cohort's nodes are connected.
+        """
         number = self.first_round + server_round
         self._started = time.monotonic()
         self._begin_report(number)
-        size = self.config.federation.users_per_round
-        cohort = list(self.federation.cohort(self.config.run.seed, self.stage.name, number, size))
-        self._members = {node.node_id: members for node, members in cohort}
+        self.attendance.begin_round()
+        self._members = self._to_ask(number)
         return self.exchange.questions(
             MessageType.TRAIN,
-            [(node, {wire.MEMBERS: members}) for node, members in cohort],
+            [
+                (node, {wire.MEMBERS: self._members[node.node_id]})
+                for node in self.federation.nodes
+                if node.node_id in self._members
+            ],
             best_round=self.progress.best_round,
         )
+
+    def _to_ask(self, number: int) -> dict[int, list[int]]:
+        """Node id -> who is to train there, of the nodes that are there and need no rest."""
+        cohort, drawn_of = self._cohort(number), self.federation
+
+        def enough(present: Sequence[NodeInfo]) -> bool:
+            nonlocal cohort, drawn_of
+            if drawn_of is not self.federation:  # somebody has come back, or is new
+                cohort, drawn_of = self._cohort(number), self.federation
+            self._needed = self._fewest(len(cohort))
+            there = sum(node.node_id in cohort for node in present)
+            return there >= min(self._needed, len(cohort))
+
+        present = self.attendance.wait_until(enough, self.exchange.say_waiting, f"round {number}")
+        self.exchange.forget_absent(present)
+        there = [node for node in present if node.node_id in cohort]
+        asked = self.attendance.rested(there, self._needed)
+        self.report.absent = len(cohort) - len(asked)
+        return {node.node_id: cohort[node.node_id] for node in asked}
+
+    def _cohort(self, number: int) -> dict[int, list[int]]:
+        size = self.config.federation.users_per_round
+        drawn = self.federation.cohort(self.config.run.seed, self.stage.name, number, size)
+        out = self.exchange.strikes.out
+        return {node.node_id: members for node, members in drawn if not out(node.node_id)}
+
+    def _fewest(self, nodes: int) -> int:
+        """How many updates make a round of a cohort on so many nodes."""
+        federation = self.config.federation
+        return math.ceil(max(federation.fewest_updates, federation.min_replies * nodes))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Average the updates that are fit, let the optimiser step, scale its step by group."""
         updates = self.exchange.updates(replies, self._members, self.arrays)
-        if len(updates) < max(1, self.config.federation.min_replies * len(self._members)):
+        if len(updates) < self._needed:
             self._round_failed(len(updates))
             return None, None
         self.progress.failed_rounds = 0
-        mean = weighted_mean(updates, row_share=self.config.federation.row_share)
+        mean = together(updates, self.config.federation)
         self._note_training(updates, mean)
         self._move(self._step(self.first_round + server_round, mean), mean.rows)
         return ArrayRecord(), None  # the model travels as the nodes need it
@@ -159,7 +206,7 @@ class StageStrategy(FedAvg):
         with self._optimiser_of(mean.rows):
             self.forget_origin()
             super().configure_train(number, origin, ConfigRecord(), None)  # type: ignore[arg-type]
-            stepped, _ = super().aggregate_train(number, [self._one_reply(mean)])
+            stepped, _ = super().aggregate_train(number, [as_reply(mean.arrays)])
         if stepped is None:
             raise FedrecError(f"round {self.report.round}: the optimiser returned nothing")
         return from_record(stepped)
@@ -171,12 +218,6 @@ class StageStrategy(FedAvg):
         if rows is None:
             return nullcontext()
         return only_rows(self, list(self.arrays), rows, len(self.arrays[TABLE]))
-
-    def _one_reply(self, mean: Mean) -> Message:
-        """The mean update as the reply that Flower's strategies expect, as if from one node."""
-        content = RecordDict({wire.METRICS: MetricRecord({wire.WEIGHT: 1.0})})
-        content[wire.ARRAYS] = to_record(mean.arrays)
-        return Message(content, dst_node_id=0, message_type=MessageType.TRAIN)
 
     def _move(self, step: Mapping[str, NDArray[Any]], rows: Rows | None) -> None:
         """Add the optimiser's step, at the learning rate of the round and the group."""
@@ -206,13 +247,21 @@ class StageStrategy(FedAvg):
                 )
 
     def _round_failed(self, accepted: int) -> None:
+        if not self.exchange.admitted:
+            raise RoundsFailed(f"every node is left out; {self.exchange.strikes.last_reason()}")
+        if not self._members:
+            self.exchange.warn(
+                f"round {self.report.round} changes nothing: whom it drew is on nodes left out"
+            )
+            return
         self.progress.failed_rounds += 1
         self.exchange.warn(
             f"round {self.report.round} changes nothing: {accepted} of {len(self._members)} nodes "
-            "gave an update fit to average"
+            f"gave an update fit to average, {self._needed} are needed"
         )
-        if self.progress.failed_rounds == _ATTEMPTS:
-            raise RoundsFailed(f"{_ATTEMPTS} rounds in a row failed; {self.report.warnings[0]}")
+        allowed = self.config.federation.failed_rounds
+        if self.progress.failed_rounds >= allowed:
+            raise RoundsFailed(f"{allowed} rounds in a row failed; {self.report.warnings[0]}")
 
     # --------------------------------------------------------------- evaluate
 
@@ -223,27 +272,45 @@ class StageStrategy(FedAvg):
         number = self.first_round + server_round
         every, last = self.config.evaluation.every, self.stage_config.rounds
         self._validates = number % every == 0 or number == last
-        return self.evaluation_messages("validation") if self._validates else []
+        if not self._validates:
+            return []
+        present = self.attendance.present()
+        self.exchange.forget_absent(present)
+        admitted = [node for node in present if not self.exchange.strikes.out(node.node_id)]
+        return self.evaluation_messages("validation", self.attendance.rested(admitted))
 
-    def evaluation_messages(self, split: str) -> list[Message]:
-        """A question to every node about the model as it stands."""
+    def evaluation_messages(
+        self, split: str, nodes: Iterable[NodeInfo] | None = None
+    ) -> list[Message]:
+        """A question to these nodes, None = all that are not left out, about the model as it
+        stands."""
+        asked = self.exchange.admitted if nodes is None else nodes
         return self.exchange.questions(
             MessageType.EVALUATE,
-            [(node, {wire.SPLIT: split}) for node in self.federation.nodes],
+            [(node, {wire.SPLIT: split}) for node in asked],
             best_round=self.progress.best_round,
         )
 
-    def evaluation_metrics(self, replies: Iterable[Message], split: str) -> Metrics | None:
-        """Means over all users of all nodes; None where no node answered."""
-        parts = self.exchange.rank_sums(replies, split)
-        return metrics_from_sums(add_sums(parts), split) if parts else None
+    def validation(self, replies: Iterable[Message]) -> Validation | None:
+        """What the nodes that answered measured; None where none answered for a user."""
+        parts = self.exchange.rank_sums(replies, "validation")
+        self.exchange.warn_of_missing(parts, "validation")
+        total = add_sums(parts.values())
+        if not total.get("validation/full/users"):  # nobody answered, or nobody who has users
+            return None
+        return Validation(
+            metrics=metrics_from_sums(total, "validation"),
+            by_node=sums_by_node(self.federation, parts),
+        )
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Close the round: keep the best, report, save; end the stage when patience runs out."""
-        if self._validates:  # also where nobody answered: what nodes hold is not known then
-            self.report.validation = self.evaluation_metrics(replies, "validation")
+        # also where nobody answered: what nodes hold is not known then
+        found = self.validation(replies) if self._validates else None
+        if found is not None:
+            self._compare(found)
         self._note_round()
         self.on_round(self, self.report)
         patience = self.stage_config.patience
@@ -254,20 +321,39 @@ class StageStrategy(FedAvg):
     def _note_round(self) -> None:
         report, progress = self.report, self.progress
         progress.round = report.round
-        if report.validation is not None:
-            value = report.validation["full"]["ndcg@10"]
-            progress.stale_evaluations += 1
-            if value > progress.best_value:
-                progress.best_round, progress.best_value = report.round, value
-                progress.best_metrics, progress.stale_evaluations = report.validation, 0
-                self._keep_best()
         gate = self.arrays.get("gate", self.frozen.get("gate"))
         report.gate = None if gate is None else float(gate[0])
+        report.left_out = len(self.exchange.strikes.left_out())
         report.seconds, report.ended_at = time.monotonic() - self._started, time.time()
         report.users_per_s = report.users / max(report.seconds, 1e-9)
         progress.seconds += report.seconds
         progress.add_traffic(report)
         report.remaining_s = progress.seconds / report.round * (report.rounds - report.round)
+
+    def _compare(self, found: Validation) -> None:
+        """Keep the model where it is the best so far; see `server.comparison`."""
+        report, progress = self.report, self.progress
+        report.validation = found.metrics
+        better = is_better(
+            found.by_node,
+            progress.best_by_node,
+            self.federation,
+            self.config.evaluation.min_share,
+        )
+        if progress.best_round and not progress.best_by_node:  # of a state that had only the mean
+            better = found.metrics["full"][VALUE] > progress.best_value
+        if better is None:
+            self.exchange.warn(
+                f"round {report.round} is not compared with the best one: too few users answered "
+                "both times (evaluation.min_share)"
+            )
+            return
+        progress.stale_evaluations += 1
+        if better:
+            progress.best_round, progress.stale_evaluations = report.round, 0
+            progress.best_value = found.metrics["full"][VALUE]
+            progress.best_metrics, progress.best_by_node = found.metrics, found.by_node
+            self._keep_best()
 
     def _keep_best(self) -> None:
         """Keep the model as the nodes hold it: it is what they measured."""

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Message,
+    MessageType,
+    MetricRecord,
+    RecordDict,
+)
 from numpy.typing import NDArray
 
 from fedrec.model.feddmmr import group_of
+from fedrec.wire import ARRAYS, METRICS, WEIGHT
 
 
 def to_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
@@ -21,6 +30,13 @@ def to_record(arrays: Mapping[str, NDArray[np.generic]]) -> ArrayRecord:
 def from_record(record: ArrayRecord) -> dict[str, NDArray[np.float32]]:
     """A Flower record as named arrays."""
     return {name: array.numpy() for name, array in record.items()}
+
+
+def as_reply(arrays: Mapping[str, NDArray[np.generic]]) -> Message:
+    """Named arrays as the reply that Flower's strategies expect, as if a node of weight 1 had sent
+    them."""
+    content = RecordDict({METRICS: MetricRecord({WEIGHT: 1.0}), ARRAYS: to_record(arrays)})
+    return Message(content, dst_node_id=0, message_type=MessageType.TRAIN)
 
 
 def payload_bytes(messages: Iterable[Message]) -> int:

@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
+from fedrec import wire
 from fedrec.config import Config, from_flat
 from fedrec.data import Columns, prepare
 from in_process import DirectGrid, identify
+from server.attendance import Attendance
 from server.federation import gather_federation
+from server.patient_grid import PatientGrid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
 
@@ -98,6 +101,13 @@ def _write_features(folder: Path, items: int, generator: np.random.Generator) ->
         np.save(folder / f"{name}.npy", values[known].astype(np.float32))
         index = [f"{row},item{item:03}" for row, item in enumerate(known)]
         (folder / f"{name}_index.csv").write_text("\n".join(["row,key", *index]) + "\n")
+
+
+def answered(asked: Message) -> ConfigRecord:
+    """What a node's answer says that it answers."""
+    about = asked.content[wire.CONFIG]
+    keys = (wire.STAGE, wire.ROUND, wire.SPLIT)
+    return ConfigRecord({key: about[key] for key in keys if key in about})
 
 
 @pytest.fixture(scope="session")
@@ -185,12 +195,10 @@ def federate(loopback: type[LoopbackGrid]) -> Callable[..., tuple[StageRunner, L
         grid = loopback(config, nodes)
         folder = RunFolder(Path(config.run.out))
         folder.begin(config)
-        federation = gather_federation(
-            grid,  # type: ignore[arg-type]
-            nodes=nodes,
-            timeout_s=1.0,
-            reply_timeout_s=1.0,
-        )
-        return StageRunner(grid, config, federation, folder), grid  # type: ignore[arg-type]
+        patient = PatientGrid(grid, config.federation)  # type: ignore[arg-type]
+        federation = gather_federation(patient, nodes=nodes, timeout_s=1.0, reply_timeout_s=1.0)
+        patience = config.federation.absence_timeout_s
+        attendance = Attendance(federation, patient, patience_s=patience)
+        return StageRunner(patient, config, attendance, folder), grid
 
     return build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -47,8 +48,17 @@ class FederationConfig:
     item_averaging: what the summed updates of a row of the item table are divided by: `cohort`, all
     that the round's users weigh, or `row`, what those weigh who met the item, but at least the
     share `row_share` of all. `row` tells the server how much weight met which item.
-    max_update_norm: a node's mean update beyond this l2 norm is refused. min_replies: smallest
-    share of the nodes asked whose accepted replies make a round.
+    max_update_norm: a node's mean update beyond this l2 norm is refused. strikes: a node is left
+    out of the run once so many of its answers were refused, 0 = never. aggregation: what nodes say
+    together, their weighted `mean`, or, where some may lie, each node being a point: `median`,
+    `trimmed_mean`, without the share `trimmed_share` at each end, or `krum`, the node nearest to
+    the others where `malicious_nodes` may lie. min_replies: smallest share of the nodes with users
+    in the cohort whose accepted replies make a round; as long as fewer are connected, a round
+    waits. failed_rounds: so many in a row end the run.
+    round_timeout_s, evaluation_timeout_s: how long answers to a training message, to a validation
+    and to the test may take; who is later is left out. absence_timeout_s: how long a round waits
+    for nodes to come back before the run ends. registration_timeout_s: how long the run's start
+    does.
     transport: how numbers travel, both ways: `float32`, `float16` or `int8`, the last two with
     error feedback. sparse_rows: of the item table only rows travel, up those that a node's cohort
     touched, down those that changed; the optimiser steps these alone. Tells the server, and
@@ -66,15 +76,23 @@ class FederationConfig:
     item_averaging: str = "cohort"
     row_share: float = 0.1
     max_update_norm: float = 1e3
+    strikes: int = 3
+    aggregation: str = "mean"
+    trimmed_share: float = 0.2
+    malicious_nodes: int = 1
     min_replies: float = 0.5
     transport: str = "float32"
     sparse_rows: bool = False
     registration_timeout_s: float = 120.0
     round_timeout_s: float = 600.0
+    evaluation_timeout_s: float = 600.0
+    absence_timeout_s: float = 600.0
+    failed_rounds: int = 3
 
     def __post_init__(self) -> None:
         positive(self, "nodes", "max_weight", "max_update_norm", "tau", "row_share")
-        positive(self, "registration_timeout_s", "round_timeout_s")
+        positive(self, "registration_timeout_s", "round_timeout_s", "evaluation_timeout_s")
+        positive(self, "absence_timeout_s", "failed_rounds")
         at_least(self, "users_per_round", 0)
         one_of(self, "optimizer", ("fedadam", "fedyogi", "fedadagrad", "fedavg", "fedavgm"))
         one_of(self, "weighting", ("examples", "sqrt", "uniform"))
@@ -84,6 +102,35 @@ class FederationConfig:
         between(self, "beta_2", 0, 1)
         within(self, "min_replies", 0, 1)
         within(self, "row_share", 0, 1)
+        self._check_aggregation()
+
+    @property
+    def fewest_updates(self) -> int:
+        """Of so many nodes at least the aggregation needs an update: so many that one that lies is
+        outvoted, that one is cut at each end, or as Blanchard et al. 2017 demand."""
+        if self.aggregation == "trimmed_mean":
+            return max(3, math.ceil(1 / self.trimmed_share))
+        return {"mean": 1, "median": 3, "krum": 2 * self.malicious_nodes + 3}[self.aggregation]
+
+    def _check_aggregation(self) -> None:
+        at_least(self, "strikes", 0)
+        at_least(self, "malicious_nodes", 1)
+        one_of(self, "aggregation", ("mean", "median", "trimmed_mean", "krum"))
+        positive(self, "trimmed_share")
+        between(self, "trimmed_share", 0, 0.5)
+        if self.aggregation == "mean":
+            return
+        if self.item_averaging == "row" or self.sparse_rows:
+            key = "sparse_rows" if self.sparse_rows else "item_averaging"
+            raise ConfigError(
+                f"aggregation = {self.aggregation!r}: must be 'mean' where federation.{key} = "
+                f"{getattr(self, key)!r}: which nodes met a row differs from row to row"
+            )
+        if self.nodes < self.fewest_updates:
+            raise ConfigError(
+                f"aggregation = {self.aggregation!r}: must be 'mean' where federation.nodes = "
+                f"{self.nodes}: it takes updates of at least {self.fewest_updates} nodes"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -348,6 +395,8 @@ class EvaluationConfig:
     every: rounds between two federated validations. seed: of the sampled negatives, and of the
     samples of users. users: at most so many users of a data folder are asked in a validation,
     0 = all; test_users: in the test at a stage's end. The sample is the same in every round.
+    min_share: smallest share of the users, those of the nodes that answered both times, over whom
+    a round is compared with the best one; a validation that fewer answered changes nothing.
     new_item_loudness: how loud the predicted embeddings of items that nobody trained are, 1 = as
     loud as trained ones; more shows new items to more people, at the price of the others.
     """
@@ -356,6 +405,7 @@ class EvaluationConfig:
     seed: int = 0
     users: int = 0
     test_users: int = 0
+    min_share: float = 0.5
     new_item_loudness: float = 1.1
 
     def users_of(self, split: str) -> int:
@@ -365,6 +415,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         at_least(self, "every", 1)
         positive(self, "new_item_loudness")
+        within(self, "min_share", 0, 1)
         for key in ("seed", "users", "test_users"):
             at_least(self, key, 0)
 

@@ -91,7 +91,7 @@ def test_a_training_reply_holds_sums_of_what_trains_and_four_numbers(
     It learns more from a small cohort: with one user in it, the sum is this user's update."""
     reply = node("train", stage, members=[0, 3, 5])
 
-    assert set(reply.content) == {wire.ARRAYS, wire.METRICS}
+    assert set(reply.content) == {wire.ARRAYS, wire.METRICS, wire.CONFIG}
     arrays, metrics = reply.content[wire.ARRAYS], reply.content[wire.METRICS]
     assert isinstance(arrays, ArrayRecord)
     assert isinstance(metrics, MetricRecord)
@@ -144,7 +144,7 @@ def test_an_evaluation_reply_holds_sums_and_counts_by_known_keys(
 ) -> None:
     reply = node("evaluate", "backbone", split=split_name)
 
-    assert set(reply.content) == {wire.METRICS}
+    assert set(reply.content) == {wire.METRICS, wire.CONFIG}
     metrics = reply.content[wire.METRICS]
     prefixes = [f"{split_name}/{protocol}" for protocol in PROTOCOLS]
     sums = {f"{prefix}/{metric}/sum" for prefix in prefixes for metric in METRICS}
@@ -169,6 +169,7 @@ def test_a_description_holds_counts_widths_and_a_fingerprint(
     assert dict(reply.content[wire.CONFIG]) == {
         wire.PARTITION: 1,
         wire.TRAINABLE: int((data.train_end[held.start : held.stop] >= 2).sum()),
+        wire.HELD_USERS: len(held),
         wire.ITEMS: 24,
         wire.CATALOGUE: data.catalogue_fingerprint,
         wire.NEW_ITEMS: "none",
@@ -217,8 +218,8 @@ def test_all_that_left_the_nodes_in_a_whole_run(
 
     allowed = {
         "query": {wire.CONFIG},
-        "train": {wire.ARRAYS, wire.METRICS},
-        "evaluate": {wire.METRICS},
+        "train": {wire.ARRAYS, wire.METRICS, wire.CONFIG},
+        "evaluate": {wire.METRICS, wire.CONFIG},
     }
     sizes: dict[tuple[str, ...], set[int]] = {}
     for asked, reply in zip(grid.sent, grid.received, strict=True):

@@ -25,6 +25,7 @@ from fedrec.stages import STAGES
 from fedrec.training.node import Node, load_modalities
 from fedrec.training.personal_parts import PersonalParts
 from server.transport import payload_bytes
+from tests.loopback import answered
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -243,7 +244,8 @@ def test_the_best_round_of_a_run_is_restored_on_every_node(
             key: value if key.endswith("users") else hits
             for key, value in reply.content[wire.METRICS].items()
         }
-        return Message(RecordDict({wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+        records = {wire.METRICS: MetricRecord(metrics), wire.CONFIG: answered(message)}
+        return Message(RecordDict(records), reply_to=message)
 
     grid.before, grid.tamper = note, pretend
     runner.run(STAGES["backbone"])

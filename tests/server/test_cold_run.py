@@ -138,7 +138,7 @@ def test_nodes_and_server_with_different_new_items(
     runner, grid = federate(config, 2)
     theirs = PreparedData.load(folders[1]).new_items_fingerprint
     assert measure_floors(config, runner.folder, theirs) == {}
-    assert measure_floors(config, runner.folder, runner.federation.new_items)
+    assert measure_floors(config, runner.folder, runner.attendance.federation.new_items)
     grid.contexts[999].node_config["data"] = str(folders[1])
     with pytest.raises(FedrecError, match="0 and 1 rank among different new items"):
         gather_federation(grid, nodes=2, timeout_s=1.0, reply_timeout_s=1.0)

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("flower_identity")
 GOOD: dict[str, Any] = {
     wire.PARTITION: 0,
     wire.TRAINABLE: 5,
+    wire.HELD_USERS: 6,
     wire.ITEMS: 24,
     wire.CATALOGUE: "a" * 64,
     wire.NEW_ITEMS: "none",

@@ -12,10 +12,12 @@ from fedrec import wire
 from fedrec.config import from_flat
 from fedrec.stages import STAGES
 from fedrec.transport import CODECS, encode_parts
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments, restore_moments
 from server.strategy import StageStrategy
 from server.transport import to_record
+from tests.loopback import answered
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 
@@ -45,7 +47,7 @@ def make(optimizer: str, *, sparse: bool) -> StageStrategy:
     strategy.prepare(
         config=config,
         stage=STAGES["backbone"],
-        federation=Federation((NodeInfo(1, 0, 1, ITEMS - 1, "c", ()),)),
+        attendance=Attendance(Federation((NodeInfo(1, 0, 1, ITEMS - 1, "c", ()),))),
         arrays=start(),
         frozen={"gate": np.zeros(1, dtype=np.float32)},
         on_round=lambda strategy, report: None,
@@ -66,8 +68,14 @@ def step(strategy: StageStrategy, number: int, rows: np.ndarray, seed: int) -> N
         table[rows] = touched
         arrays = {TABLE: table, OTHER: other}
     metrics = {wire.WEIGHT: 1.0, wire.LOSS: 1.0, wire.USERS: 1, wire.SECONDS: 0.0}
-    content = RecordDict({wire.ARRAYS: to_record(arrays), wire.METRICS: MetricRecord(metrics)})
     (message,) = strategy.configure_train(number, None, None, None)  # type: ignore[arg-type]
+    content = RecordDict(
+        {
+            wire.ARRAYS: to_record(arrays),
+            wire.METRICS: MetricRecord(metrics),
+            wire.CONFIG: answered(message),
+        }
+    )
     strategy.aggregate_train(number, [Message(content, reply_to=message)])
     assert strategy.report.refused == 0
 
@@ -155,7 +163,7 @@ def test_the_stages_own_arrays_and_the_best_are_not_written_to() -> None:
     strategy.prepare(
         config=strategy.config,
         stage=strategy.stage,
-        federation=strategy.federation,
+        attendance=strategy.attendance,
         arrays=handed,
         frozen={},
         on_round=lambda strategy, report: None,

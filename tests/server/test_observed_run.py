@@ -151,7 +151,7 @@ def test_the_status_says_what_is_done(small_config: Configure, loopback: Loopbac
             for said in (
                 ("training on 2 nodes", stage, 1),
                 ("validating on 2 nodes", stage, 1),
-                ("testing on 2 nodes", stage, None),
+                ("testing on 2 nodes", stage, 1),
             )
         ),
     ]

@@ -12,10 +12,12 @@ from fedrec import wire
 from fedrec.config import Config, FederationConfig, from_flat
 from fedrec.errors import ConfigError
 from fedrec.stages import STAGES
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments, restore_moments
 from server.strategy import StageStrategy
 from server.transport import to_record
+from tests.loopback import answered
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 
@@ -49,7 +51,7 @@ def make(optimizer: str, arrays: dict[str, Any] = ARRAYS) -> StageStrategy:
     strategy.prepare(
         config=config,
         stage=STAGES["backbone"],
-        federation=Federation((NodeInfo(1, 0, 1, 2, "c", ()),)),
+        attendance=Attendance(Federation((NodeInfo(1, 0, 1, 2, "c", ()),))),
         arrays=arrays,
         frozen={"gate": np.zeros(1, dtype=np.float32)},
         on_round=lambda strategy, report: None,
@@ -61,13 +63,17 @@ def step(strategy: StageStrategy, number: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     update = {n: generator.normal(size=a.shape).astype(np.float32) for n, a in ARRAYS.items()}
     metrics = {wire.WEIGHT: 1.0, wire.LOSS: 1.0, wire.USERS: 1, wire.SECONDS: 0.0}
-    records = {wire.ARRAYS: to_record(update), wire.METRICS: MetricRecord(metrics)}
     (message,) = strategy.configure_train(
         number,
         to_record(strategy.arrays),
         ConfigRecord(),
         None,  # type: ignore[arg-type]
     )
+    records = {
+        wire.ARRAYS: to_record(update),
+        wire.METRICS: MetricRecord(metrics),
+        wire.CONFIG: answered(message),
+    }
     strategy.aggregate_train(number, [Message(RecordDict(records), reply_to=message)])
     strategy.progress.round = number
 

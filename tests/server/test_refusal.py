@@ -29,7 +29,7 @@ GOOD = {
     "item_embedding.weight": np.array([[3.0, 0.0], [0.0, 4.0]], dtype=np.float32),
     "backbone.scale": np.zeros(1, dtype=np.float32),
 }
-LIMITS = Limits(max_norm=1e3, max_weight=100.0)
+LIMITS = Limits(max_norm=1e3, max_weight=100.0, users=3)
 METRIC = {wire.WEIGHT: 2.0, wire.LOSS: 1.5, wire.USERS: 3, wire.SECONDS: 0.1}
 
 
@@ -51,7 +51,8 @@ def update(
 def judge(reply: Message, max_norm: float = 1e3, max_weight: float = 100.0) -> str | None:
     """Why the update is refused, None where it is read."""
     try:
-        read_update(reply, SENT, Limits(max_norm=max_norm, max_weight=max_weight), by_rows=False)
+        limits = Limits(max_norm=max_norm, max_weight=max_weight, users=3)
+        read_update(reply, SENT, limits, by_rows=False)
     except Refused as reason:
         return str(reason)
     return None

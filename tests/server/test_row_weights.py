@@ -37,7 +37,7 @@ def read(weights: Any, *, weighs_rows: bool = True) -> Update:
     record = ArrayRecord({name: Array(value) for name, value in arrays.items()})
     content = RecordDict({wire.ARRAYS: record, wire.METRICS: MetricRecord(METRIC)})
     reply = Message(content, dst_node_id=1, message_type="train")
-    limits = Limits(max_norm=1e3, max_weight=100.0)
+    limits = Limits(max_norm=1e3, max_weight=100.0, users=3)
     return read_update(reply, SENT, limits, by_rows=False, weighs_rows=weighs_rows)
 
 

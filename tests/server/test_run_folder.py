@@ -15,6 +15,7 @@ from fedrec.errors import CheckpointError, FedrecError
 from fedrec.monitoring.run_state import read_state
 from fedrec.stages import STAGES
 from server import run_folder
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import build_strategy, moments, restore_moments
 from server.progress import RoundReport
@@ -55,7 +56,7 @@ def make(
     strategy.prepare(
         config=settings,
         stage=STAGES[stage],
-        federation=Federation((NodeInfo(1, 0, 1, 2, "c", ()),)),
+        attendance=Attendance(Federation((NodeInfo(1, 0, 1, 2, "c", ()),))),
         arrays=ARRAYS,
         frozen=frozen,
         on_round=lambda strategy, report: None,

@@ -20,6 +20,7 @@ from fedrec.errors import CheckpointError, ConfigError, FedrecError
 from fedrec.stages import STAGES
 from server.progress import RoundReport
 from server.run_folder import RunFolder
+from tests.loopback import answered
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -145,7 +146,8 @@ def test_the_best_round_is_restored_and_tested_not_the_last(
             key: value if key.endswith("users") else hits
             for key, value in reply.content[wire.METRICS].items()
         }
-        return Message(RecordDict({wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+        records = {wire.METRICS: MetricRecord(metrics), wire.CONFIG: answered(message)}
+        return Message(RecordDict(records), reply_to=message)
 
     grid.before, grid.tamper = note, pretend
     runner.run(STAGES["backbone"])
@@ -186,12 +188,16 @@ def test_patience_ends_a_stage_early(federate: Federate, small_config: Configure
     assert [line["round"] for line in metrics_lines(config)] == [1, 2, 3]
 
 
-def test_the_round_timeout_reaches_flower(federate: Federate, small_config: Configure) -> None:
-    runner, grid = federate(small_config(federation={"round_timeout_s": 77.0}))
+def test_training_and_evaluation_have_deadlines_of_their_own(
+    federate: Federate, small_config: Configure
+) -> None:
+    deadlines = {"round_timeout_s": 77.0, "evaluation_timeout_s": 33.0}
+    runner, grid = federate(small_config(federation=deadlines))
 
     runner.run(STAGES["backbone"])
 
-    assert set(grid.timeouts[1:]) == {77.0}
+    assert grid.timeouts[1:-1] == [77.0, 33.0, 77.0, 33.0]
+    assert grid.timeouts[-1] == pytest.approx(33.0, abs=5.0)  # what is left for the test
 
 
 def test_a_node_that_goes_silent_does_not_hold_up_the_others(

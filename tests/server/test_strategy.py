@@ -18,11 +18,13 @@ from fedrec.errors import FedrecError
 from fedrec.evaluation.metrics import METRICS
 from fedrec.evaluation.ranks import PROTOCOLS
 from fedrec.stages import STAGES
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments
 from server.progress import RoundReport, StageOver
 from server.strategy import StageStrategy
 from server.transport import from_record, to_record
+from tests.loopback import answered
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 
@@ -86,7 +88,7 @@ def make(
     strategy.prepare(
         config=config,
         stage=STAGES["backbone"],
-        federation=federation_of(*(trainable or (3, 2))),
+        attendance=Attendance(federation_of(*(trainable or (3, 2)))),
         arrays={name: value.copy() for name, value in ARRAYS.items()},
         frozen=FROZEN,
         on_round=lambda _, report: None if reports is None else reports.append(report),
@@ -117,7 +119,11 @@ def answer(
         wire.SECONDS: 0.1,
         **changes,
     }
-    records = {wire.ARRAYS: to_record(sums), wire.METRICS: MetricRecord(metrics)}
+    records = {
+        wire.ARRAYS: to_record(sums),
+        wire.METRICS: MetricRecord(metrics),
+        wire.CONFIG: answered(message),
+    }
     return Message(RecordDict(records), reply_to=message)
 
 
@@ -126,7 +132,8 @@ def ranked(message: Message, hits: float, users: float = 10.0) -> Message:
     split = message.content[wire.CONFIG][wire.SPLIT]
     sums = {f"{split}/{p}/{m}/sum": hits for p in PROTOCOLS for m in METRICS}
     counts = {f"{split}/{p}/users": users for p in PROTOCOLS}
-    return Message(RecordDict({wire.METRICS: MetricRecord({**sums, **counts})}), reply_to=message)
+    records = {wire.METRICS: MetricRecord({**sums, **counts}), wire.CONFIG: answered(message)}
+    return Message(RecordDict(records), reply_to=message)
 
 
 def round_of(
@@ -249,7 +256,7 @@ def test_frozen_groups_are_sent_again_after_a_failed_evaluation() -> None:
     ask(strategy)
     first, second, *_ = strategy.evaluation_messages("validation")
 
-    strategy.evaluation_metrics([lost(first), ranked(second, 1.0)], "validation")
+    strategy.validation([lost(first), ranked(second, 1.0)])
 
     again = [m.metadata.dst_node_id for m in ask(strategy, 2) if wire.FROZEN in m.content]
     assert again == [first.metadata.dst_node_id]
@@ -432,7 +439,8 @@ BAD = {
     "loss nan": lambda m: answer(m, loss=math.nan),
     "a metric too many": lambda m: answer(m, hospital=7.0),
     "no arrays": lambda m: Message(
-        RecordDict({wire.METRICS: answer(m).content[wire.METRICS]}), reply_to=m
+        RecordDict({wire.METRICS: answer(m).content[wire.METRICS], wire.CONFIG: answered(m)}),
+        reply_to=m,
     ),
 }
 
@@ -547,11 +555,10 @@ def test_validation_divides_the_sums_of_all_nodes() -> None:
     ask(strategy)
     first, second = strategy.evaluation_messages("validation")
 
-    metrics = strategy.evaluation_metrics(
-        [ranked(first, 1.0, users=4.0), ranked(second, 2.0, users=8.0)], "validation"
-    )
+    found = strategy.validation([ranked(first, 1.0, users=4.0), ranked(second, 2.0, users=8.0)])
 
-    assert metrics is not None
+    assert found is not None
+    metrics = found.metrics
     assert metrics["full"]["hr@10"] == 3.0 / 12.0
     assert metrics["full"]["users"] == 12
     assert metrics["sampled100"]["ndcg@5"] == 3.0 / 12.0
@@ -560,7 +567,8 @@ def test_validation_divides_the_sums_of_all_nodes() -> None:
 def broken(message: Message, **changes: Any) -> Message:
     reply = ranked(message, 1.0)
     metrics = {**dict(reply.content[wire.METRICS]), **changes}
-    return Message(RecordDict({wire.METRICS: MetricRecord(metrics)}), reply_to=message)
+    records = {wire.METRICS: MetricRecord(metrics), wire.CONFIG: answered(message)}
+    return Message(RecordDict(records), reply_to=message)
 
 
 BAD_RANKS = {
@@ -582,10 +590,10 @@ def test_a_bad_answer_to_a_validation_is_left_out_and_told(
     ask(strategy)
     first, second = strategy.evaluation_messages("validation")
 
-    metrics = strategy.evaluation_metrics([bad(first), ranked(second, 5.0)], "validation")
+    found = strategy.validation([bad(first), ranked(second, 5.0)])
 
-    assert metrics is not None
-    assert metrics["full"]["hr@10"] == 0.5
+    assert found is not None
+    assert found.metrics["full"]["hr@10"] == 0.5
     assert "node 100" in strategy.report.warnings[0]
     assert "1 of 2 nodes answered" in strategy.report.warnings[-1]
 

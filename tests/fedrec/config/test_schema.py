@@ -20,8 +20,9 @@ STAGES = ("backbone", "alignment", "routing")
 POSITIVE = (
     """
     federation.nodes federation.max_weight federation.max_update_norm federation.tau
-    federation.row_share
-    federation.registration_timeout_s federation.round_timeout_s
+    federation.row_share federation.trimmed_share federation.malicious_nodes
+    federation.registration_timeout_s federation.round_timeout_s federation.failed_rounds
+    federation.evaluation_timeout_s federation.absence_timeout_s
     model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
     model.router_rank model.gate_init
     training.local_steps training.local_learning_rate training.memory_mib evaluation.every
@@ -35,8 +36,8 @@ POSITIVE = (
     ]
 )
 NOT_NEGATIVE = """
-    run.seed run.threads federation.users_per_round model.squeeze memory.short_term
-    memory.long_term training.clip_norm
+    run.seed run.threads federation.users_per_round federation.strikes model.squeeze
+    memory.short_term memory.long_term training.clip_norm
     training.proximal
     evaluation.seed evaluation.users evaluation.test_users
 """.split() + [
@@ -48,8 +49,9 @@ NOT_NEGATIVE = """
     )
 ]  # fmt: skip
 BELOW_ONE = "federation.beta_1 federation.beta_2 model.dropout".split()
-UP_TO_ONE = "federation.min_replies training.gbce_calibration".split()
+UP_TO_ONE = "federation.min_replies evaluation.min_share training.gbce_calibration".split()
 CHOICES = {
+    "federation.aggregation": "mode",
     "federation.item_averaging": "item",
     "federation.optimizer": "adam",
     "federation.transport": "int4",
@@ -113,6 +115,41 @@ def test_what_may_reach_one(key) -> None:
 def test_the_share_of_a_row_is_one_at_most() -> None:
     refused("federation.row_share", 1.1)
     assert from_flat({"federation.row_share": 1.0}).federation.row_share == 1.0
+
+
+def test_what_is_cut_at_each_end_is_less_than_half() -> None:
+    refused("federation.trimmed_share", 0.5)
+    assert from_flat({"federation.trimmed_share": 0.49}).federation.trimmed_share == 0.49
+
+
+@pytest.mark.parametrize(
+    ("settings", "fewest"),
+    [
+        ({"aggregation": "median"}, 3),
+        ({"aggregation": "trimmed_mean", "trimmed_share": 0.2}, 5),
+        ({"aggregation": "trimmed_mean", "trimmed_share": 0.45}, 3),
+        ({"aggregation": "trimmed_mean", "trimmed_share": 0.01}, 100),
+        ({"aggregation": "krum", "malicious_nodes": 1}, 5),
+        ({"aggregation": "krum", "malicious_nodes": 4}, 11),
+    ],
+)
+def test_a_robust_rule_needs_enough_nodes(settings: dict[str, Any], fewest: int) -> None:
+    flat = {f"federation.{key}": value for key, value in settings.items()}
+
+    found = from_flat({**flat, "federation.nodes": fewest})
+
+    assert found.federation.fewest_updates == fewest
+    with pytest.raises(ConfigError, match=f"nodes = {fewest - 1}: .* at least {fewest} nodes"):
+        from_flat({**flat, "federation.nodes": fewest - 1})
+
+
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "krum"])
+@pytest.mark.parametrize("other", [{"item_averaging": "row"}, {"sparse_rows": True}])
+def test_a_robust_rule_takes_whole_tables_alike(rule: str, other: dict[str, Any]) -> None:
+    flat = {f"federation.{key}": value for key, value in other.items()}
+
+    with pytest.raises(ConfigError, match=f"'mean' where federation.{next(iter(other))}"):
+        from_flat({**flat, "federation.nodes": 9, "federation.aggregation": rule})
 
 
 def test_novelty_is_one_minus_a_cosine() -> None:

@@ -1,0 +1,66 @@
+"""Whether a round's model is better than the best one so far, as far as nodes can tell.
+
+Users differ in how hard they are to please, so the mean over those who answered moves with who they
+are: a round would win because the nodes of the unlucky users were away. So two rounds are compared
+over the nodes that answered both times, and only where these have enough users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from server.federation import Federation
+from server.progress import Metrics
+
+VALUE = "ndcg@10"
+"""What decides, of the full ranking."""
+
+NodeSums = Mapping[str, Sequence[float]]
+"""What a node is known by (`Federation.names`) -> its sum of NDCG@10, and its users."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """metrics: means over all users that answered. by_node: of those that did, in their order."""
+
+    metrics: Metrics
+    by_node: dict[str, list[float]]
+
+
+def sums_by_node(
+    federation: Federation, parts: Mapping[int, Mapping[str, float]]
+) -> dict[str, list[float]]:
+    """NodeSums of validation answers (`fedrec.evaluation.metrics.rank_sums`) by node id."""
+    names = federation.names()
+    return {
+        names[node]: [part[f"validation/full/{VALUE}/sum"], part["validation/full/users"]]
+        for node, part in parts.items()
+    }
+
+
+def is_better(
+    now: NodeSums, best: NodeSums, federation: Federation, min_share: float
+) -> bool | None:
+    """Whether the mean is higher than the best round's over the nodes that are in both.
+
+    best: empty where there is none yet. None where these nodes have less than `min_share` of the
+    federation's users that train: then nobody knows.
+    """
+    both = [name for name in now if name in best] if best else list(now)
+    if not both or share_of(both, federation) < min_share:
+        return None
+    return not best or _mean(now, both) > _mean(best, both)
+
+
+def share_of(names: Sequence[str], federation: Federation) -> float:
+    """The share of the federation's users that train whose nodes these are."""
+    known = set(names)
+    named = federation.names()
+    users = sum(node.trainable for node in federation.nodes if named[node.node_id] in known)
+    return users / federation.population
+
+
+def _mean(sums: NodeSums, names: Sequence[str]) -> float:
+    users = sum(sums[name][1] for name in names)
+    return sum(sums[name][0] for name in names) / users if users else 0.0

@@ -1,0 +1,60 @@
+"""A round does not win because the users who are hard to please were away."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.comparison import is_better, share_of, sums_by_node
+from server.federation import Federation, NodeInfo
+
+NODES = Federation(
+    tuple(NodeInfo(30 - place, place, users, 24, "c", ()) for place, users in enumerate((4, 4, 2)))
+)
+A, B, C = "0/4/1", "1/4/1", "2/2/1"
+
+
+def test_the_first_validation_is_the_best_one() -> None:
+    assert is_better({A: [1.0, 4], B: [1.0, 4], C: [0.0, 2]}, {}, NODES, 0.5) is True
+
+
+def test_with_all_nodes_the_means_decide() -> None:
+    best = {A: [1.0, 4], B: [1.0, 4], C: [1.0, 2]}
+
+    assert is_better({A: [2.0, 4], B: [1.0, 4], C: [0.5, 2]}, best, NODES, 1.0) is True
+    assert is_better({A: [0.5, 4], B: [1.0, 4], C: [1.4, 2]}, best, NODES, 1.0) is False
+    assert is_better(best, best, NODES, 1.0) is False
+
+
+def test_a_round_does_not_win_because_weak_users_were_away() -> None:
+    """.5 over all, then .56 over those of nodes A and C alone: they had .67 before."""
+    best = {A: [2.5, 4], B: [1.0, 4], C: [1.5, 2]}
+    now = {A: [2.0, 4], C: [1.4, 2]}
+
+    assert is_better(now, best, NODES, 0.5) is False
+
+
+def test_a_round_does_not_lose_because_strong_users_were_away() -> None:
+    best = {A: [2.5, 4], B: [1.0, 4], C: [1.5, 2]}
+
+    assert is_better({A: [2.6, 4], B: [1.0, 4]}, best, NODES, 0.5) is True
+
+
+def test_two_rounds_that_few_nodes_share_are_not_compared() -> None:
+    assert is_better({A: [9.0, 4], C: [9.0, 2]}, {B: [1.0, 4], C: [1.0, 2]}, NODES, 0.5) is None
+    assert is_better({C: [9.0, 2]}, {}, NODES, 0.5) is None
+    assert is_better({}, {}, NODES, 0.0) is None
+
+
+def test_a_share_of_zero_compares_over_any_node() -> None:
+    assert is_better({C: [1.5, 2]}, {A: [1.0, 4], C: [1.0, 2]}, NODES, 0.0) is True
+
+
+@pytest.mark.parametrize(("names", "share"), [([A], 0.4), ([A, C], 0.6), ([A, B, C], 1.0)])
+def test_shares_are_of_users_that_train(names: list[str], share: float) -> None:
+    assert share_of(names, NODES) == pytest.approx(share)
+
+
+def test_sums_are_known_by_what_a_node_keeps_when_it_comes_back() -> None:
+    part = {"validation/full/ndcg@10/sum": 1.5, "validation/full/users": 4.0}
+
+    assert sums_by_node(NODES, {29: part}) == {B: [1.5, 4.0]}
