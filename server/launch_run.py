@@ -46,14 +46,18 @@ def run_federation(
         check_places(door, config.federation.nodes)
         require_free_port(door.host, door.port)
     out = Path(config.run.out)
-    with log_context(run=out.name), run_folder(config, force=force) as log, _told_if_stopped(out):
-        start = log.tell()
-        with _page(out, metrics):
+    with log_context(run=out.name), _page(out, metrics):
+        with run_folder(config, force=force) as log, _told_if_stopped(out):
+            start = log.tell()
             outcome = launch(_request(config, log, door), _live(_welcome(config, door)))
-        if outcome.error is not None:
-            note_end(out / STATUS, "failed", outcome.error)
-            _report_failure(outcome.error, out / LOG, start)
-            raise typer.Exit(1)
+            if outcome.error is not None:
+                note_end(out / STATUS, "failed", outcome.error)
+                _report_failure(outcome.error, out / LOG, start)
+                raise typer.Exit(1)
+        _report_results(out)
+
+
+def _report_results(out: Path) -> None:
     if logs_are_json():
         announce(f"finished; the results are in {out / RESULTS}")
     else:
