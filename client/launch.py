@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -10,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import typer
-
 from client.greeting import Apart, Unreachable, greet
 from fedrec.config.loading import format_scalar
 from fedrec.deployment import NodeFolder
 from fedrec.deployment.addresses import split_address
 from fedrec.errors import ConfigError
+from fedrec.monitoring.logs import announce
 from fedrec.processes import (
     Processes,
     flower_environment,
@@ -73,12 +73,12 @@ def run_client(client: Client, log_path: Path | None = None) -> None:
         wait_for_server(client, WAIT_S)
         with path.open("ab") as log:
             node = _start_supernode(client, processes, log)
-            typer.echo(f"joined {client.server} with the users of {client.data}; Ctrl-C leaves")
+            announce(f"joined {client.server} with the users of {client.data}; Ctrl-C leaves")
             code = _serve(client, node)
         if code is not None:
             _echo_end(path)
             raise Apart(f"the SuperNode ended with code {code}")
-    typer.echo(f"{client.server} has ended or is out of reach: leaving")
+    announce(f"{client.server} has ended or is out of reach: leaving")
 
 
 def parse_partition(text: str) -> tuple[int, int]:
@@ -163,4 +163,4 @@ def _quoted(text: str) -> str:
 
 def _echo_end(log: Path) -> None:
     for line in last_lines(log):
-        typer.echo(f"  {line}", err=True)
+        announce(f"  {line}", logging.ERROR)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,9 @@ from server.federation import Federation
 from server.optimizers import moments, restore_moments
 from server.progress import Progress, RoundReport
 from server.state_file import write_tensors
+from server.status_file import StatusWriter
 from server.strategy import StageStrategy
 from server.strikes import Strikes
-
-LOG = logging.getLogger(__name__)
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 class RunFolder:
@@ -36,6 +32,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
+        self._status = StatusWriter(path / "status.json")
         self._results = path / "results.json"
         self._state = self.checkpoints / "state.json"
 
@@ -57,33 +54,14 @@ class RunFolder:
         text = to_toml(config).encode()
         write_atomically(self.path / "config.toml", lambda stream: stream.write(text))
 
-    @contextmanager
-    def status(self) -> Iterator[None]:
-        """Keep `status.json` true: running, then finished, or failed and why.
+    def status(self) -> AbstractContextManager[None]:
+        """Keep `status.json` true: running, then finished, or failed or stopped and why."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self._status.kept()
 
-        Raises FedrecError where the disk takes no more, which hurts nothing that is there.
-        """
-        try:
-            self._write_status("running", None)
-            yield
-            self._write_status("finished", None)
-        except BaseException as error:
-            reason = self._reason(error)
-            if not isinstance(error, FedrecError):
-                LOG.exception("the run failed")
-            with suppress(OSError):
-                self._write_status("failed", reason)
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
-                raise FedrecError(reason) from error
-            raise
-
-    def _reason(self, error: BaseException) -> str:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            return (
-                f"cannot write in {self.path}: {error.strerror}; what was saved before is whole, "
-                "so make room and go on with --resume"
-            )
-        return str(error) or type(error).__name__
+    def doing(self, what: str, stage: str | None = None, round_number: int | None = None) -> None:
+        """Say in `status.json` what is done from now on."""
+        self._status.doing(what, stage, round_number)
 
     def append_round(self, report: RoundReport) -> None:
         """Add a line to `metrics.jsonl`; it is on disk before a state that counts its round."""
@@ -207,7 +185,3 @@ class RunFolder:
         if not isinstance(content, dict):
             raise FedrecError(f"{path} is damaged: it holds a {type(content).__name__}")
         return content
-
-    def _write_status(self, state: str, error: str | None) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "status.json", {"state": state, "error": error, "pid": os.getpid()})

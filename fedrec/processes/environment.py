@@ -22,6 +22,7 @@ _SWITCHES = {
     "RAY_prestart_worker_first_driver": "0",
     "PYTHONUNBUFFERED": "1",
 }
+_DEFAULTS = {"FEDREC_LOG": "human"}  # else the apps configure no logging
 
 
 def flower_environment(
@@ -32,7 +33,7 @@ def flower_environment(
     folder: private and temporary; Flower's home and Ray's files go there. threads: of the
     numerical libraries in every process, None = as they choose. base: None = this process's.
     """
-    env = dict(os.environ if base is None else base)
+    env = {**_DEFAULTS, **(os.environ if base is None else base)}
     env.update(_SWITCHES)
     env["FLWR_HOME"] = str(folder / "flwr")
     env["RAY_TMPDIR"] = str(folder)

@@ -175,6 +175,9 @@ def test_a_run_that_was_killed_resumes_and_ends_in_the_same_numbers(
     killed_at = run.rounds()
     assert ("routing", ROUNDS["routing"]) not in killed_at
     assert run.json("status.json")["state"] == "running"  # it had no time to say anything else
+    asked = program.start("status", "runs/killed")
+    assert asked.wait(60) == 1
+    assert "runs/killed: killed" in program.output(asked)
 
     program.run("run", "out=runs/killed", "--resume")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from fedrec.config import Config, from_flat, load_config
 from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError, FedrecError
+from fedrec.monitoring.run_state import read_state
 from fedrec.stages import STAGES
 from server import run_folder
 from server.attendance import Attendance
@@ -406,27 +406,20 @@ def test_damaged_results_are_told(folder: RunFolder) -> None:
         folder.stage_results()
 
 
-def status(folder: RunFolder) -> dict[str, Any]:
-    return dict(json.loads((folder.path / "status.json").read_text()))
-
-
-def test_the_status_of_a_run(tmp_path: Path) -> None:
+def test_the_status_of_a_run_lies_in_its_folder(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "not" / "there" / "yet")
 
     with folder.status():
-        assert status(folder) == {"state": "running", "error": None, "pid": os.getpid()}
+        folder.doing("testing", "backbone")
+        state = read_state(folder.path / "status.json")
+        assert (state.state, state.doing, state.stage) == ("running", "testing", "backbone")
 
-    assert status(folder)["state"] == "finished"
+    assert read_state(folder.path / "status.json").state == "finished"
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [(FedrecError("too few nodes"), "too few nodes"), (KeyboardInterrupt(), "KeyboardInterrupt")],
-)
-def test_the_status_of_a_run_that_failed(
-    folder: RunFolder, error: BaseException, told: str
-) -> None:
-    with pytest.raises(type(error)), folder.status():
-        raise error
-
-    assert (status(folder)["state"], status(folder)["error"]) == ("failed", told)
+def test_what_a_kill_left_half_written_is_removed(folder: RunFolder) -> None:
+    leftovers = [folder.path / ".status.json.part-1", folder.checkpoints / ".state.json.part-1"]
+    for leftover in leftovers:
+        leftover.touch()
+    folder.begin(config(folder, resume=True))
+    assert not [leftover for leftover in leftovers if leftover.exists()]
