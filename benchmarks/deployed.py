@@ -92,6 +92,7 @@ def deployed(
     with tempfile.TemporaryDirectory(prefix="fedrec-bench-") as place:
         folder, started = Path(place), list[subprocess.Popen[bytes]]()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment["MALLOC_ARENA_MAX"] = "2"  # as launchers set it
 
         def start(command: Sequence[str], side: str, log: Path) -> subprocess.Popen[bytes]:
             env = {**environment, MARK: f"{mark}-{side}"}

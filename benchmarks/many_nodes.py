@@ -58,7 +58,7 @@ def main() -> None:
     measured = {"settings": settings, "wall_s": wall_s, **found}
     measured["rounds"] = [asdict(sample) for sample in samples]
     publish(asked.json, about, measured, report(found, asked.nodes, wall_s))
-    if not found["kept"]:
+    if not found["kept"] and not asked.quick:
         sys.exit("a bar was missed")
 
 

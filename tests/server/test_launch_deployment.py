@@ -40,7 +40,10 @@ app = ServerApp()
 def main(grid, context):
     while len(nodes := list(grid.get_node_ids())) < 2:
         time.sleep(0.2)
-    messages = [Message(RecordDict({"config": ConfigRecord()}), dst_node_id=node, message_type="query") for node in nodes]
+    messages = [
+        Message(RecordDict({"config": ConfigRecord()}), dst_node_id=node, message_type="query")
+        for node in nodes
+    ]
     answers = [dict(reply.content["config"]) for reply in grid.send_and_receive(messages)]
     with open(context.run_config["run.out"] + "/metrics.jsonl", "a") as file:
         file.write(json.dumps({"stage": "x", "round": 1, "rounds": 1, "answers": answers}) + "\\n")
