@@ -17,20 +17,23 @@ from typing import cast
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.node_cache import load_node
+from client.node_cache import load_node, partition_of
+from client.packed import packed_both_ways
 from client.personal import KeptParts
 from client.received import current_model
 from client.uplink import update_record
 from fedrec import wire
+from fedrec.config import settings_fingerprint
 from fedrec.errors import FedrecError
+from fedrec.versions import versions_that_matter
 
 LOG = logging.getLogger(__name__)
-app = ClientApp()
+app = ClientApp(mods=[packed_both_ways])
 
 
 @app.query()
 def describe(message: Message, context: Context) -> Message:
-    """Say how many users can train here, and which catalogue they chose from."""
+    """Say how many users can train here, which catalogue they chose from, and what runs here."""
     node = load_node(context)
     answer = ConfigRecord(
         {
@@ -40,9 +43,13 @@ def describe(message: Message, context: Context) -> Message:
             wire.COLD_TARGETS: node.data.cold_targets,
             wire.CATALOGUE: node.data.catalogue_fingerprint,
             wire.NEW_ITEMS: node.data.new_items_fingerprint,
-            wire.PARTITION: int(cast(int, context.node_config.get("partition-id", 0))),
+            wire.PARTITION: partition_of(node, context),
+            wire.OWN_DATA: "data" in context.node_config,
+            wire.SETTINGS: settings_fingerprint(node.config),
         }
     )
+    for library, installed in versions_that_matter().items():
+        answer[wire.LIBRARY + library] = installed
     for expert, modality in node.modalities.items():
         answer[wire.FEATURE_DIM + expert] = int(modality.values.shape[1])
     return Message(content=RecordDict({wire.CONFIG: answer}), reply_to=message)

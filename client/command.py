@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from fedrec.errors import ConfigError
+from fedrec.processes import is_loopback
+
+if TYPE_CHECKING:
+    from fedrec.deployment import NodeFolder
+
+DEFAULT_SERVER = "127.0.0.1:8000"
 
 
 def client_command(
     data: Annotated[Path, typer.Option(help="Prepared folder with this client's users.")],
-    server: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server to join.")] = (
-        "127.0.0.1:8000"
-    ),
+    deployment: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR/NODE", help="This node's key and the CA, see `fedrec deploy`."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Without encryption and without a key.")
+    ] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help=f"The server to join: the deployment's; with --insecure {DEFAULT_SERVER}.",
+        ),
+    ] = None,
     partition: Annotated[
         str | None,
         typer.Option(
@@ -24,8 +44,44 @@ def client_command(
 ) -> None:
     """Train for a server on the users of a data folder, which stays here.
 
-    Ends when the server has been out of reach for a while: its run is over, or it is gone.
+    Ends when the server has been out of reach for a while: its run is over, or it is gone. Exit
+    code 1: the server was never there or does not let this node in; 2: something is wrong here.
     """
+    from client.greeting import Apart
     from client.launch import Client, run_client
 
-    run_client(Client(data=data, server=server, partition=partition, device=device), log)
+    folder = _folder(deployment, insecure=insecure)
+    address = server or (folder.server if folder is not None else DEFAULT_SERVER)
+    if folder is None and not is_loopback(address.rpartition(":")[0]):
+        typer.secho(
+            f"WARNING: --insecure to {address}: nothing is encrypted, and whoever answers there "
+            "is believed to be the server",
+            fg=typer.colors.RED,
+            bold=True,
+            err=True,
+        )
+    client = Client(data=data, server=address, folder=folder, partition=partition, device=device)
+    try:
+        run_client(client, log)
+    except Apart as error:  # not 2, a mistake in these words: who starts it again may be let in
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from error
+
+
+def _folder(deployment: Path | None, *, insecure: bool) -> NodeFolder | None:
+    """The node's folder, checked; None where the connection is to be insecure.
+
+    Raises ConfigError for a folder that is not in order, and unless it is clear which is meant.
+    """
+    from fedrec.deployment import check_node_folder, read_node_folder
+
+    if insecure and deployment is None:
+        return None
+    if insecure or deployment is None:
+        raise ConfigError(
+            "one of --deployment DIR/NODE (`fedrec deploy init DIR` makes it) and --insecure is "
+            "needed: without key and certificate, anybody may listen and nobody knows to whom"
+        )
+    folder = read_node_folder(deployment.expanduser())
+    check_node_folder(folder, datetime.now(UTC))
+    return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,14 @@ from typing import IO
 
 import typer
 
+from client.greeting import Apart, Unreachable, greet
 from fedrec.config.loading import format_scalar
-from fedrec.errors import ConfigError, FedrecError
+from fedrec.deployment import NodeFolder
+from fedrec.deployment.addresses import split_address
+from fedrec.errors import ConfigError
 from fedrec.processes import (
     Processes,
     flower_environment,
-    flower_program,
-    free_port,
-    is_healthy,
-    is_loopback,
     last_lines,
     process_scope,
 )
@@ -35,15 +35,17 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """data: a prepared folder. server: host:port. partition: `I/N`, None = all users of it."""
+    """data: a prepared folder. server: host:port. folder: the node's key and the server's CA; None
+    = without TLS. partition: `I/N`, None = all users of it."""
 
     data: Path
     server: str
+    folder: NodeFolder | None = None
     partition: str | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        _require_loopback(self.server)
+        split_address(self.server)
         self.node_config()
 
     def node_config(self) -> str:
@@ -62,20 +64,20 @@ class Client:
 def run_client(client: Client, log_path: Path | None = None) -> None:
     """Join the server and serve it until it has been gone for GONE_S seconds.
 
-    Raises FedrecError when the data cannot be read, the server does not appear within WAIT_S, or
-    the SuperNode ends by itself.
+    Raises DataError when the data cannot be read, Apart when the server does not appear within
+    WAIT_S or does not let this node in, or the SuperNode ends by itself.
     """
     _check_data(client.data)
     with process_scope(GRACE_S) as processes:
         path = log_path or processes.folder / "flower.log"
-        wait_for_server(client.server, WAIT_S)
+        wait_for_server(client, WAIT_S)
         with path.open("ab") as log:
             node = _start_supernode(client, processes, log)
             typer.echo(f"joined {client.server} with the users of {client.data}; Ctrl-C leaves")
-            code = _serve(client.server, node)
+            code = _serve(client, node)
         if code is not None:
             _echo_end(path)
-            raise FedrecError(f"the SuperNode ended with code {code}")
+            raise Apart(f"the SuperNode ended with code {code}")
     typer.echo(f"{client.server} has ended or is out of reach: leaving")
 
 
@@ -87,29 +89,47 @@ def parse_partition(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def wait_for_server(address: str, timeout_s: float) -> None:
-    """Raise FedrecError unless the server answers within the time."""
+def wait_for_server(client: Client, timeout_s: float) -> None:
+    """Raise Apart unless the server answers within the time and lets this node in."""
     deadline = time.monotonic() + timeout_s
-    while not is_healthy(address):
-        if time.monotonic() > deadline:
-            raise FedrecError(f"no server at {address} within {timeout_s:.0f} s")
+    while True:
+        try:
+            greet(client.server, client.folder)
+            return
+        except Unreachable as error:
+            if time.monotonic() > deadline:
+                raise Unreachable(
+                    f"no server at {client.server} within {timeout_s:.0f} s ({error})"
+                ) from error
         time.sleep(0.2)
 
 
 def _start_supernode(
     client: Client, processes: Processes, log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    command = [flower_program("flower-supernode"), "--insecure", "--isolation", "subprocess"]
-    command += ["--superlink", client.server, "--port", str(free_port())]
-    command += ["--node-config", client.node_config()]
-    return processes.start(command, environment=flower_environment(processes.folder), log=log)
+    command = [sys.executable, "-P", "-m", "client.supernode", *_credentials(client.folder)]
+    command += ["--superlink", client.server, "--node-config", client.node_config()]
+    environment = flower_environment(processes.folder)
+    for key in ("NO_PROXY", "no_proxy"):  # the server was asked without a proxy, too
+        environment[key] += "," + split_address(client.server)[0]
+    return processes.start(command, environment=environment, log=log)
 
 
-def _serve(address: str, node: subprocess.Popen[bytes]) -> int | None:
-    """Wait for the server's end: None. Or the SuperNode's, which should not end first: its code."""
+def _credentials(folder: NodeFolder | None) -> list[str]:
+    if folder is None:
+        return ["--insecure"]
+    options = {"--root-certificates": folder.ca, "--auth-supernode-private-key": folder.key}
+    return [word for option, path in options.items() for word in (option, str(path))]
+
+
+def _serve(client: Client, node: subprocess.Popen[bytes]) -> int | None:
+    """Wait for the server's end: None. Or the SuperNode's, which should not end first: its code.
+
+    Raises Rejected when the server does not let this node in any more.
+    """
     seen = time.monotonic()
     while time.monotonic() - seen < GONE_S:
-        healthy = is_healthy(address, timeout_s=GONE_S)
+        healthy = _answers(client)
         if healthy:
             seen = time.monotonic()
         if (code := node.poll()) is not None:
@@ -118,10 +138,18 @@ def _serve(address: str, node: subprocess.Popen[bytes]) -> int | None:
     return None
 
 
+def _answers(client: Client) -> bool:
+    try:
+        greet(client.server, client.folder, timeout_s=GONE_S)
+    except Unreachable:
+        return False
+    return True
+
+
 def _check_data(data: Path) -> None:
     from fedrec.data import PreparedData
 
-    PreparedData.load(data)
+    PreparedData.load(data, verify=True)
 
 
 def _quoted(text: str) -> str:
@@ -131,15 +159,6 @@ def _quoted(text: str) -> str:
     if '"' not in text:
         return format_scalar(text)
     raise ConfigError(f"{text}: must not contain both kinds of quotation marks")
-
-
-def _require_loopback(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not is_loopback(host) or not port.isdigit():
-        raise ConfigError(
-            f"--server {address}: must be HOST:PORT, HOST localhost or such as 127.0.0.1; "
-            f"connections are not encrypted, so the server must be on this machine"
-        )
 
 
 def _echo_end(log: Path) -> None:

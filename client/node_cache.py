@@ -34,6 +34,13 @@ def load_node(context: Context) -> Node:
     return _node(folder, index, count, settings)
 
 
+def partition_of(node: Node, context: Context) -> int:
+    """The place of a node among all nodes: `partition-id` of the node-config, else what its data
+    folder says, else 0."""
+    cut = 0 if node.data.part is None else node.data.part.index
+    return int(cast(int, context.node_config.get("partition-id", cut)))
+
+
 def load_model(context: Context) -> FedDMMR:
     """The process's model for a context's settings; every message overwrites its weights."""
     return _model(*_described(context))
@@ -111,3 +118,9 @@ def _data(folder: str) -> PreparedData:
 @lru_cache(maxsize=4)
 def _config(settings: Settings) -> Config:
     return from_flat(dict(settings))
+
+
+def forget() -> None:
+    """Let go of everything: another run has other settings, and may find other data."""
+    for kept in (_settings, _node, _cuts, _residencies, _model, _modalities, _data, _config):
+        kept.cache_clear()

@@ -50,15 +50,24 @@ def summary(point: EntryPoint) -> str:
         return ""
     source = Path(spec.origin).parent.joinpath(*path).with_suffix(".py")
     for node in ast.parse(source.read_text(encoding="utf-8")).body if source.exists() else ():
-        if isinstance(node, ast.FunctionDef) and node.name == point.attr:
+        if isinstance(node, ast.FunctionDef) and _describes(node, point.attr):
             return (ast.get_docstring(node) or "").split("\n\n")[0]
     return ""
 
 
+def _describes(function: ast.FunctionDef, name: str) -> bool:
+    """Whether it is the command `name` itself, or the callback of the group `name` of commands."""
+    callbacks = [ast.unparse(decorator) for decorator in function.decorator_list]
+    return function.name == name or f"{name}.callback()" in callbacks
+
+
 def load_command(point: EntryPoint) -> click.Command:
-    """Import a registered function and make a command of it."""
+    """Import what is registered: a function becomes a command, a Typer app brings its own."""
+    loaded = point.load()
+    if isinstance(loaded, typer.Typer):
+        return get_command(loaded)
     single = typer.Typer(add_completion=False)
-    single.command(point.name)(point.load())
+    single.command(point.name)(loaded)
     return get_command(single)
 
 

@@ -18,6 +18,10 @@ ROW_WEIGHTS = "item_embedding.row_weights"
 """Array float32 in the record of an update, where `federation.item_averaging` is `row`: what those
 users of the cohort weigh who met an item. [rows] beside ROWS, else [items + 1]."""
 
+PACKED = "packed"
+"""The only array of a record that travels packed (`fedrec.transport.pack`), as all records of
+arrays do in a deployment: Flower makes a request for every array of every message."""
+
 FROZEN = "frozen"
 """Record of all other groups, sent once a stage; the node keeps it in its state."""
 
@@ -58,3 +62,12 @@ COLD_TARGETS = "cold-targets"
 
 FEATURE_DIM = "feature-dim/"
 """Prefix of the widths of the features a node has, by expert name."""
+
+OWN_DATA = "own-data"
+"""Whether a node holds a data folder of its own: then it must fit the server's."""
+
+LIBRARY = "library/"
+"""Prefix of the versions that a node runs, by library."""
+
+SETTINGS = "settings"
+"""Fingerprint of all settings as a node reads them."""

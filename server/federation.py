@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from server.attendance import AsksNodes
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T", int, str)
 _POLL_S = 0.5
 
 
@@ -26,7 +27,8 @@ class NodeInfo:
     """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
     items are trained, and the fingerprint of them and their features. cold_targets: whether its
     test targets are other items. new_items: the fingerprint of those, or `none`. users: all that
-    it has; None where that is not known, and any number is believed."""
+    it has; None where that is not known, and any number is believed. own_data: whether its data
+    folder is not the server's. libraries: their versions. settings: their fingerprint."""
 
     node_id: int
     partition: int
@@ -37,6 +39,9 @@ class NodeInfo:
     cold_targets: bool = False
     new_items: str = "none"
     users: int | None = None
+    own_data: bool = False
+    libraries: tuple[tuple[str, str], ...] = ()
+    settings: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,22 +185,26 @@ def _wait_for_nodes(grid: AsksNodes, nodes: int, timeout_s: float, enough: int) 
 
 def _info(reply: Message) -> NodeInfo:
     record = reply.content.config_records[wire.CONFIG]
-    dims = {
-        key.removeprefix(wire.FEATURE_DIM): cast(int, value)
-        for key, value in record.items()
-        if key.startswith(wire.FEATURE_DIM)
-    }
     return NodeInfo(
         node_id=reply.metadata.src_node_id,
         partition=cast(int, record[wire.PARTITION]),
         trainable=cast(int, record[wire.TRAINABLE]),
         num_items=cast(int, record[wire.ITEMS]),
         catalogue=cast(str, record[wire.CATALOGUE]),
-        feature_dims=tuple(sorted(dims.items())),
+        feature_dims=_under(wire.FEATURE_DIM, record, int),
         cold_targets=bool(record[wire.COLD_TARGETS]),
         new_items=cast(str, record[wire.NEW_ITEMS]),
         users=cast(int, record[wire.HELD_USERS]),
+        own_data=bool(record.get(wire.OWN_DATA, False)),
+        libraries=_under(wire.LIBRARY, record, str),
+        settings=str(record.get(wire.SETTINGS, "")),
     )
+
+
+def _under(prefix: str, record: ConfigRecord, kind: type[T]) -> tuple[tuple[str, T], ...]:
+    """What stands under keys with a prefix, by the rest of the key, sorted."""
+    keys = sorted(key for key in record if key.startswith(prefix))
+    return tuple((key.removeprefix(prefix), kind(cast(T, record[key]))) for key in keys)
 
 
 def _check_alike(infos: Sequence[NodeInfo]) -> None:

@@ -27,14 +27,17 @@ _METRIC = ("full", "ndcg@10")
 def measure_floors(config: Config, folder: RunFolder, new_items: str = "none") -> dict[str, Any]:
     """`baselines` and `comparisons` of `results.json`.
 
-    Empty where the run's data folder is not on this machine or is not the nodes', as in a
-    deployment. Stages are compared on validation alone: the test split has been looked at once,
-    and that was it. Whom the run asked is asked here, and nobody else. new_items: the
-    fingerprint of the items that nobody trains, as the nodes have them.
+    Empty where the run's data folder is not on this machine, has not all users or is not the
+    nodes', as in a deployment. Stages are compared on validation alone: the test split has been
+    looked at once, and that was it. Whom the run asked is asked here, and nobody else. new_items:
+    the fingerprint of the items that nobody trains, as the nodes have them.
     """
     if not config.run.baselines or not Path(config.run.data).is_dir():
         return {}
     data = PreparedData.load(config.run.data)
+    if data.part is not None:
+        LOG.info("%s is one part of a whole: nothing to compare with", data.path)
+        return {}
     paths = {name: folder.checkpoints / f"{name}.safetensors" for name in STAGES}
     held = {name: load_checkpoint(path) for name, path in paths.items() if path.exists()}
     catalogues = {one.manifest.catalogue for one in held.values()} | {data.catalogue_fingerprint}

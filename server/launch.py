@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from fedrec.processes import Processes, flower_environment, free_port, process_scope
+from fedrec.deployment.folders import NODES
+from fedrec.processes import Processes, flower_environment, process_scope
 from fedrec.report import Live, MetricsFile
 from server.launch_folder import METRICS, STATUS
 from server.launch_status import StatusFile
-from server.launch_superlink import SuperLink, start_superlink
+from server.launch_superlink import Door, SuperLink, start_superlink
 
 if TYPE_CHECKING:
-    from server.launch_control import Simulation
+    from server.launch_control import Control, Simulation
     from server.launch_watch import Outcome
-
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +25,15 @@ class Launch:
     """One run to launch.
 
     write_app: writes the Flower app into the folder that it is given. out: the run's folder; log:
-    its open Flower log. simulated_nodes: how many nodes to simulate, None = real clients connect
-    to `host`:`port`. port: None = any free one. threads: per process, 0 = cores by workers.
+    its open Flower log. simulated_nodes: how many nodes to simulate, None = real clients come in
+    by the door. threads: per process, 0 = cores by workers.
     """
 
     write_app: Callable[[Path], Path]
     out: Path
     log: IO[bytes]
     simulated_nodes: int | None
-    host: str = LOOPBACK
-    port: int | None = None
+    door: Door | None = None
     threads: int = 0
 
 
@@ -55,9 +53,7 @@ def launch(request: Launch, live: Live) -> Outcome:
 def _superlink(request: Launch, processes: Processes) -> SuperLink:
     return start_superlink(
         processes,
-        host=request.host,
-        port=request.port or free_port(),
-        simulation=request.simulated_nodes is not None,
+        door=request.door,
         environment=_environment(request, processes.folder),
         log=request.log,
     )
@@ -77,6 +73,7 @@ def _submit_and_follow(
 
     control = Control(superlink.address)
     superlink.wait_until_ready()
+    refresh = _known_nodes(request.door, control)
     run_id = control.submit(app, _simulation(request.simulated_nodes))
     return follow(
         run_id,
@@ -86,7 +83,17 @@ def _submit_and_follow(
         status=status,
         log=request.log,
         show=live.show,
+        refresh=refresh,
     )
+
+
+def _known_nodes(door: Door | None, control: Control) -> Callable[[], None]:
+    """Register the deployment's nodes; returns what keeps them those of its list."""
+    from server.launch_nodes import NodeList
+
+    if door is None or door.folder is None:
+        return lambda: None
+    return NodeList(control, door.folder.path / NODES).refresh
 
 
 def _simulation(nodes: int | None) -> Simulation | None:

@@ -16,7 +16,13 @@ import httpx
 from flwr.cli.build import build_fab_from_disk
 from flwr.cli.cli_client_interceptor import CliClientHttpInterceptor
 from flwr.common.serde import fab_to_proto
-from flwr.proto.control_pb2 import ListRunsRequest, StartRunRequest, StreamLogsRequest
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StreamLogsRequest,
+)
 from flwr.proto.federation_config_pb2 import SimulationConfig
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
@@ -53,6 +59,10 @@ class Control:
             interceptors=[CliClientHttpInterceptor()],
         )
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
     def submit(self, app: Path, simulation: Simulation | None) -> int:
         """Bundle the app folder and start it; returns the run's id."""
         content = build_fab_from_disk(app)
@@ -67,6 +77,21 @@ class Control:
         if not reply.HasField("run_id"):
             raise FedrecError(f"the SuperLink refused the run: {reply.note or 'no reason given'}")
         return int(reply.run_id)
+
+    def node_keys(self) -> set[bytes]:
+        """The public keys of the registered nodes, as PEM. Raises FedrecError."""
+        try:
+            nodes = self._client.ListNodes(ListNodesRequest()).nodes_info
+        except httpx.HTTPError as error:
+            raise FedrecError(f"the SuperLink does not list its nodes: {error}") from error
+        return {bytes(node.public_key) for node in nodes}
+
+    def register_node(self, name: str, public_key: bytes) -> None:
+        """Let the node with this public key (PEM) join. Raises FedrecError."""
+        try:
+            self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
+        except httpx.HTTPError as error:
+            raise FedrecError(f"the SuperLink refused the key of {name}: {error}") from error
 
     def logs(self, run_id: int) -> Iterator[str]:
         """What the apps print and log, until the run has ended or the SuperLink is gone."""

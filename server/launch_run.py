@@ -14,57 +14,71 @@ from rich.console import Console
 from fedrec.config import Config
 from fedrec.processes import last_lines, require_free_port
 from fedrec.report import Live, print_results
-from server.launch import LOOPBACK, Launch, launch
+from server.launch import Launch, launch
+from server.launch_again import launch_again
 from server.launch_app import write_app
 from server.launch_config import read_config
+from server.launch_door import check_places
 from server.launch_folder import CONFIG, LOG, run_folder
+from server.launch_superlink import Door
 
-Address = tuple[str, int]
+RESTARTS = 3
+"""How often in a row a server's processes may be killed without a round in between."""
 
 
 def run_federation(
-    settings: Sequence[str], *, resume: bool, force: bool, deployment: Address | None
+    settings: Sequence[str], *, resume: bool, force: bool, door: Door | None
 ) -> None:
     """Launch what the settings ask for and report it.
 
-    deployment: where real clients connect; None = simulate them. Raises FedrecError for anything
+    door: where real clients come in; None = simulate them. Raises FedrecError for anything
     wrong with the settings before anything is started, typer.Exit(1) when the run fails.
     """
     config = read_config(settings, resume=resume)
     _check_data(config)
-    if deployment is not None:
-        require_free_port(*deployment)
+    if door is not None:
+        check_places(door, config.federation.nodes)
+        require_free_port(door.host, door.port)
     console = Console()
     out = Path(config.run.out)
     with run_folder(config, force=force) as log, _hint_when_interrupted(out):
         start = log.tell()
-        outcome = launch(_request(config, log, deployment), _live(config, console, deployment))
+        outcome = launch_again(
+            config,
+            lambda asked: launch(_request(asked, log, door), _live(asked, console, door)),
+            RESTARTS if door is not None else 0,
+            _warn,
+        )
     if outcome.error is not None:
         _report_failure(outcome.error, out / LOG, start)
         raise typer.Exit(1)
     print_results(out, console)
 
 
-def _request(config: Config, log: IO[bytes], deployment: Address | None) -> Launch:
-    host, port = deployment or (LOOPBACK, None)
+def _request(config: Config, log: IO[bytes], door: Door | None) -> Launch:
     return Launch(
         write_app=partial(write_app, config=config),
         out=Path(config.run.out),
         log=log,
-        simulated_nodes=config.federation.nodes if deployment is None else None,
-        host=host,
-        port=port,
+        simulated_nodes=config.federation.nodes if door is None else None,
+        door=door,
         threads=config.run.threads,
     )
 
 
-def _live(config: Config, console: Console, deployment: Address | None) -> Live:
+def _live(config: Config, console: Console, door: Door | None) -> Live:
     nodes = config.federation.nodes
-    if deployment is None:
+    if door is None:
         return Live(console, f"starting a simulation of {nodes} nodes")
-    host, port = deployment
-    start = f"fedrec client --data DIR --server {host}:{port}"
-    return Live(console, f"waiting for {nodes} clients; start each with: {start}")
+    if door.folder is None:
+        start = f"fedrec client --data DIR --insecure --server {door.host}:{door.port}"
+        return Live(console, f"waiting for {nodes} clients; start each with: {start}")
+    allowed, start = len(door.folder.nodes), "fedrec client --data DIR --deployment DIR/NODE"
+    return Live(
+        console,
+        f"waiting at {door.folder.host}:{door.port} for {nodes} of the {allowed} allowed nodes; "
+        f"start each with: {start}",
+    )
 
 
 @contextmanager
@@ -91,7 +105,7 @@ def _check_data(config: Config) -> None:
                 f"{config.run.data} has no features {feature!r} (it has: {there}): the {expert} "
                 f"expert is left out; {_without(expert)} says that this is meant"
             )
-    if config.stages.alignment.rounds or config.stages.routing.rounds:
+    if data.num_users and (config.stages.alignment.rounds or config.stages.routing.rounds):
         for warning in lift_warnings(data, wanted.values()):
             _warn(warning)
 

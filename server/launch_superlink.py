@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
+from fedrec.deployment import ServerFolder
+from fedrec.deployment.folders import NODES
 from fedrec.errors import FedrecError
-from fedrec.processes import Processes, flower_program, is_healthy
+from fedrec.processes import Processes, flower_program, free_port, is_healthy
 
 START_TIMEOUT_S = 60.0
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """Where clients come in.
+
+    host, port: to listen on. folder: certificate and allowed nodes; None = no TLS, and anybody is a
+    node. database: where Flower keeps its state; None = in memory.
+    """
+
+    host: str
+    port: int
+    folder: ServerFolder | None = None
+    database: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuperLink:
-    """address: host:port of all its APIs."""
+    """address: host:port of all its APIs, which this machine alone can reach."""
 
     address: str
     process: subprocess.Popen[bytes]
@@ -33,18 +52,25 @@ class SuperLink:
 
 
 def start_superlink(
-    processes: Processes,
-    *,
-    host: str,
-    port: int,
-    simulation: bool,
-    environment: Mapping[str, str],
-    log: IO[bytes],
+    processes: Processes, *, door: Door | None, environment: Mapping[str, str], log: IO[bytes]
 ) -> SuperLink:
-    """Start a SuperLink without TLS, its state in memory. Returns before it is ready."""
-    command = [flower_program("flower-superlink"), "--insecure", "--isolation", "subprocess"]
-    command += ["--host", host, "--port", str(port)]
-    if simulation:
-        command.append("--simulation")
+    """Start a SuperLink, for a simulation where there is no door. Returns before it is ready."""
+    port = free_port()
+    inner = ["--isolation", "subprocess", "--host", LOOPBACK, "--port", str(port)]
+    if door is None:
+        command = [flower_program("flower-superlink"), *inner, "--insecure", "--simulation"]
+    else:
+        command = [sys.executable, "-P", "-m", "server.gated_superlink", *_options(door), *inner]
     process = processes.start(command, environment=environment, log=log)
-    return SuperLink(address=f"{host}:{port}", process=process)
+    return SuperLink(address=f"{LOOPBACK}:{port}", process=process)
+
+
+def _options(door: Door) -> list[str]:
+    words = ["--listen-host", door.host, "--listen-port", str(door.port)]
+    if door.database is not None:
+        words += ["--database", str(door.database)]
+    if (folder := door.folder) is None:
+        return [*words, "--insecure"]
+    words += ["--ssl-certfile", str(folder.certificate), "--ssl-keyfile", str(folder.key)]
+    words += ["--ssl-ca-certfile", str(folder.ca), "--enable-supernode-auth"]
+    return [*words, "--nodes", str(folder.path / NODES)]

@@ -1,5 +1,6 @@
 """Configuration: frozen dataclasses with the defaults, and their way from and to TOML."""
 
+from fedrec.config.fingerprint import settings_fingerprint
 from fedrec.config.loading import from_flat, load_config, to_flat, to_toml
 from fedrec.config.schema import (
     Config,
@@ -25,6 +26,7 @@ __all__ = [
     "TrainingConfig",
     "from_flat",
     "load_config",
+    "settings_fingerprint",
     "to_flat",
     "to_toml",
 ]

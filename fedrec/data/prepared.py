@@ -25,6 +25,7 @@ from fedrec.data.folder import (
     verify_files,
 )
 from fedrec.data.histories import open_histories
+from fedrec.data.part import read_part
 from fedrec.errors import DataError
 
 
@@ -39,7 +40,7 @@ class PreparedData:
     validation_position, test_position: int64 [users], the index of the held-out target within the
     user's own history, -1 where the user has none. These arrays are read only and memory mapped
     (in folders from before there was a file to map: read). features: by modality, opened when
-    asked for.
+    asked for. part: which part of a whole this folder is, None for a whole.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], split: dict[str, Any]) -> None:
@@ -56,6 +57,7 @@ class PreparedData:
         self.validation_position = histories.held_out.validation
         self.test_position = histories.held_out.test
         self.features = FeatureTables(path, self.num_items)
+        self.part = read_part(path, manifest)
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = False) -> PreparedData:

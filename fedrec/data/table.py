@@ -65,7 +65,7 @@ def read_items(path: Path, key: str) -> Catalogue:
     if source.chosen is None:
         raise DataError(f"{path}: give the file of items itself, .csv or .parquet")
     label = source.label(source.chosen)
-    return catalogue_of(map(_item_maker(key, label), _records(source, source.chosen, key)), label)
+    return catalogue_of(map(_item_maker(key, label), records(source, source.chosen, key)), label)
 
 
 def _item_maker(key: str, label: str) -> Any:
@@ -88,7 +88,8 @@ def _item_maker(key: str, label: str) -> Any:
     return item_of
 
 
-def _records(source: Source, name: str, key: str) -> Iterator[Mapping[str, str | None]]:
+def records(source: Source, name: str, key: str) -> Iterator[Mapping[str, str | None]]:
+    """The rows of a file as text by column. Raises DataError where there is no column `key`."""
     if _suffix(name) != ".parquet":
         dialect = Dialect(delimiter=DELIMITERS.get(_suffix(name), ","))
         yield from read_records(source, name, dialect, (key,))

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.data.part import Part
 from fedrec.evaluation.targets import Histories, split_positions, users_with_target
 
 _CHUNK_USERS = 1 << 16
@@ -20,14 +21,24 @@ def sample_users(data: Histories, split: str, count: int, seed: int) -> NDArray[
     All users with a target where count is 0 or there are no more. int64, read only. Who is chosen
     depends on the users of the folder alone, not on how they are dealt to nodes, and stays the same
     from round to round. It takes one look at every user, and memory for `count` of them.
+    One node's part holds those of its users who are among the `count` least of the whole. A part
+    does not know who has a target elsewhere, so where not everybody has, the parts ask fewer.
     Raises ConfigError for an unknown split.
     """
     if count == 0:
         chosen = users_with_target(data, split)
+    elif data.part is not None:
+        chosen = _of_part(data.part, split_positions(data, split), count, seed)
     else:
         chosen = np.sort(_least(split_positions(data, split), count, seed))
     chosen.setflags(write=False)
     return chosen
+
+
+def _of_part(part: Part, positions: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    anybody = np.broadcast_to(np.int64(0), part.whole_users)
+    asked = np.isin(part.numbers, _least(anybody, count, seed))
+    return np.flatnonzero(asked & (positions >= 0))
 
 
 def user_hashes(users: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:

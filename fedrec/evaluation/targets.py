@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.data.part import Part
 from fedrec.errors import ConfigError, DataError
 
 SPLITS = ("validation", "test")
@@ -25,6 +26,8 @@ class Histories(Protocol):
 
     @property
     def num_users(self) -> int: ...
+    @property
+    def part(self) -> Part | None: ...
     @property
     def num_items(self) -> int: ...
     @property
@@ -63,6 +66,11 @@ class Targets:
             items=self.items[rows],
             positions=self.positions[rows],
         )
+
+
+def user_number(data: Histories, user: int) -> int:
+    """What a user is called in all data: where the folder is one node's part, not the row."""
+    return user if data.part is None else int(data.part.numbers[user])
 
 
 def known_items(data: Histories, split: str) -> int:
@@ -137,16 +145,17 @@ def draw_negatives(
 ) -> NDArray[np.int32]:
     """Items that `user` never interacted with, uniform and without duplicates: int32 [100].
 
-    They depend on (seed, user, known) alone: not on the batch, the node or the model, and on the
-    split only where there are new items, which `known` leaves out of validation. The whole history
-    is avoided, held-out items included. All unseen items where there are fewer than 100.
+    They depend on (seed, the user's number, known) alone: not on the batch, the node or the model,
+    and on the split only where there are new items, which `known` leaves out of validation. The
+    whole history is avoided, held-out items included. All unseen items where there are fewer than
+    100.
     known: only items 1..known are drawn, None: all.
     """
     seen = np.unique(data.history(user))
     items = data.num_items if known is None else known
     seen = seen[seen <= items]
     unseen = items - len(seen)
-    generator = np.random.default_rng([_NEGATIVES_STREAM, seed, user])
+    generator = np.random.default_rng([_NEGATIVES_STREAM, seed, user_number(data, user)])
     count = min(NUM_NEGATIVES, unseen)
     drawn = 1 + generator.choice(unseen, size=count, replace=False, shuffle=False)
     # The k-th unseen item is k plus the seen items that stand before it.

@@ -29,7 +29,8 @@ def is_loopback(host: str) -> bool:
 
 def require_free_port(host: str, port: int) -> None:
     """Raise FedrecError when somebody listens on the port already."""
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -15,7 +15,7 @@ from fedrec.data import PreparedData
 from fedrec.evaluation.metrics import rank_sums
 from fedrec.evaluation.ranks import Ranks, ScoreBlock, rank_in_blocks
 from fedrec.evaluation.sampling import sample_users
-from fedrec.evaluation.targets import input_items, known_items
+from fedrec.evaluation.targets import input_items, known_items, user_number
 from fedrec.memory import residency
 from fedrec.model.feddmmr import Active, FedDMMR, Modality, groups
 from fedrec.model.memory import Memory
@@ -229,7 +229,8 @@ class Node:
         )
         purpose, windows = f"{task.stage.name}/{step}", []
         for position, user in enumerate(users.tolist()):
-            generator = user_generator(config.run.seed, purpose, round_number, user)
+            number = user_number(self.data, user)
+            generator = user_generator(config.run.seed, purpose, round_number, number)
             history = self._history(user, remembers=task.stage.active.experts)
             windows += user_windows(history, generator, sampling, user=position)
         return collate(windows, length=config.model.max_len)

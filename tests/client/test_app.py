@@ -15,7 +15,7 @@ from client.app import app
 from fedrec import wire
 from fedrec.checkpoints import Arrays, fingerprint, load_checkpoint
 from fedrec.checkpoints.tensors import by_group, model_arrays, put_arrays
-from fedrec.config import Config
+from fedrec.config import Config, settings_fingerprint
 from fedrec.data import PreparedData, partition_users
 from fedrec.evaluation.metrics import METRICS, metrics_from_sums, rank_sums
 from fedrec.evaluation.ranks import PROTOCOLS
@@ -23,6 +23,7 @@ from fedrec.model.build import build_model
 from fedrec.model.feddmmr import FedDMMR
 from fedrec.stages import STAGES, stage_groups
 from fedrec.training.node import Node, load_modalities
+from fedrec.versions import versions_that_matter
 from server.transport import from_record, payload_bytes, to_record
 
 Configure = Callable[..., Config]
@@ -176,6 +177,9 @@ def test_a_description_holds_counts_widths_and_a_fingerprint(
         wire.COLD_TARGETS: False,
         wire.FEATURE_DIM + "visual": 6,
         wire.FEATURE_DIM + "semantic": 5,
+        wire.OWN_DATA: False,
+        wire.SETTINGS: settings_fingerprint(config),
+        **{wire.LIBRARY + name: found for name, found in versions_that_matter().items()},
     }
 
 

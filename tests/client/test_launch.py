@@ -9,9 +9,13 @@ import pytest
 from flwr.common.config import parse_config_args
 
 from client import launch
+from client.greeting import Rejected, Unreachable
 from client.launch import Client, parse_partition, wait_for_server
+from fedrec.deployment import init_deployment, read_node_folder
 from fedrec.errors import ConfigError, FedrecError
 from fedrec.processes import free_port
+
+CLIENT = Client(data=Path("/d"), server="127.0.0.1:8000")
 
 
 @pytest.mark.parametrize("folder", ["/data/mine", "/my data/x", "/it's here", '/a "b" c', "/a\\b"])
@@ -45,16 +49,16 @@ def test_partitions() -> None:
     assert parse_partition("3/4") == (3, 4)
 
 
-@pytest.mark.parametrize("server", ["10.0.0.7:8000", "example.org:8000", "127.0.0.1", "8000"])
-def test_only_servers_on_this_machine(server: str) -> None:
+@pytest.mark.parametrize("server", ["127.0.0.1", "8000", "http://a:1", "::1:8000"])
+def test_a_server_is_a_host_and_a_port(server: str) -> None:
     with pytest.raises(ConfigError, match="must be HOST:PORT"):
         Client(data=Path("/d"), server=server)
 
 
 def test_a_server_that_never_appears_is_named() -> None:
-    address = f"127.0.0.1:{free_port()}"
-    with pytest.raises(FedrecError, match=f"no server at {address}"):
-        wait_for_server(address, 0.1)
+    client = Client(data=Path("/d"), server=f"127.0.0.1:{free_port()}")
+    with pytest.raises(FedrecError, match=f"no server at {client.server}"):
+        wait_for_server(client, 0.1)
 
 
 @pytest.fixture
@@ -71,9 +75,12 @@ def health(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     answers: list[bool] = []
     monkeypatch.setattr(launch, "GONE_S", 0.3)
     monkeypatch.setattr(launch, "POLL_S", 0.01)
-    monkeypatch.setattr(
-        launch, "is_healthy", lambda *_, **__: answers.pop(0) if len(answers) > 1 else answers[0]
-    )
+
+    def greet(*_: object, **__: object) -> None:
+        if not (answers.pop(0) if len(answers) > 1 else answers[0]):
+            raise Unreachable("nobody answers")
+
+    monkeypatch.setattr(launch, "greet", greet)
     return answers
 
 
@@ -81,14 +88,14 @@ def test_a_client_leaves_when_its_server_is_gone(
     node: subprocess.Popen[bytes], health: list[bool]
 ) -> None:
     health += [True, True, False]
-    assert launch._serve("127.0.0.1:8000", node) is None
+    assert launch._serve(CLIENT, node) is None
 
 
 def test_a_server_that_was_out_of_reach_for_a_moment_is_not_gone(
     node: subprocess.Popen[bytes], health: list[bool]
 ) -> None:
     health += [True] + 10 * [False] + [True] + [False]
-    assert launch._serve("127.0.0.1:8000", node) is None
+    assert launch._serve(CLIENT, node) is None
     assert health == [False]
 
 
@@ -97,4 +104,31 @@ def test_a_supernode_that_ends_first_is_an_error(
 ) -> None:
     health += [True]
     node.kill()
-    assert launch._serve("127.0.0.1:8000", node) == -9
+    assert launch._serve(CLIENT, node) == -9
+
+
+def test_a_client_that_is_locked_out_says_why(
+    node: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, for waiting would not help: not after GONE_S, and not as `the server has gone`."""
+
+    def greet(*_: object, **__: object) -> None:
+        raise Rejected("does not let this node in: the key is not in the list of nodes")
+
+    monkeypatch.setattr(launch, "greet", greet)
+    with pytest.raises(Rejected, match="not in the list"):
+        launch._serve(CLIENT, node)
+    with pytest.raises(Rejected, match="not in the list"):
+        wait_for_server(CLIENT, 60.0)
+
+
+def test_a_node_brings_its_key_and_the_servers_ca(tmp_path: Path) -> None:
+    init_deployment(tmp_path / "fed", nodes=1, host="fed.example.org")
+    folder = read_node_folder(tmp_path / "fed" / "node-1")
+    assert launch._credentials(None) == ["--insecure"]
+    assert launch._credentials(folder) == [
+        "--root-certificates",
+        str(tmp_path / "fed" / "node-1" / "ca.crt"),
+        "--auth-supernode-private-key",
+        str(tmp_path / "fed" / "node-1" / "node.key"),
+    ]

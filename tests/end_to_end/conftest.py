@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,11 @@ class Program:
         self.folder, self.mark = folder, uuid.uuid4().hex
         self.started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, on: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """on: words before the command, such as those that run it on another machine."""
         with (self.folder / f"output-{len(self.started)}.txt").open("wb") as output:
             process = subprocess.Popen(
-                [PROGRAM, *arguments],
+                [*on, PROGRAM, *arguments],
                 cwd=self.folder,
                 env={**os.environ, MARK: self.mark},
                 stdin=subprocess.DEVNULL,

@@ -57,11 +57,13 @@ from pathlib import Path
 from rich.console import Console
 from fedrec.report import Live
 from server.launch import Launch, launch
+from server.launch_superlink import Door
 
 out, port = Path(sys.argv[1]), int(sys.argv[2])
 with (out / "flower.log").open("ab") as log:
     request = Launch(
-        write_app=lambda folder: out / "app", out=out, log=log, simulated_nodes=None, port=port
+        write_app=lambda folder: out / "app", out=out, log=log, simulated_nodes=None,
+        door=Door(host="127.0.0.1", port=port),
     )
     print("outcome:", launch(request, Live(Console(), "waiting")).error)
 """

@@ -17,6 +17,7 @@ def leave_one_out(histories: Sequence[Sequence[int]], num_items: int) -> SimpleN
         num_items=num_items,
         warm_items=num_items,
         cold_targets=False,
+        part=None,
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
         items=np.concatenate([np.array(h, dtype=np.int32) for h in histories]),
         train_end=np.where(enough, lengths - 2, lengths),

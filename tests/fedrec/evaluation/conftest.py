@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedrec.data.part import Part
+
 
 @dataclass(kw_only=True)
 class SmallHistories:
@@ -20,6 +22,7 @@ class SmallHistories:
     test_position: NDArray[np.int64]
     cold_items: int = 0
     cold_targets: bool = False
+    part: Part | None = None
 
     @property
     def warm_items(self) -> int:
