@@ -1,8 +1,8 @@
 """Starts a run again whose processes were killed, from the state that it saved last.
 
-A SuperLink that ends takes the server app with it, and what it knew of messages and nodes is lost; a
-server app that ends leaves a run that nobody leads. Both are begun anew: the nodes join again, and
-the app goes on as `--resume` does, to the numbers of a run that nobody killed.
+A SuperLink that ends takes the server app with it, and what it knew of messages and nodes is lost;
+a server app that ends leaves a run that nobody leads. Both are begun anew: the nodes join again,
+and the app goes on as `--resume` does, to the numbers of a run that nobody killed.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedrec.config import Config
 from server.launch_folder import CONFIG, METRICS
-from server.launch_watch import Outcome
+
+if TYPE_CHECKING:
+    from server.launch_watch import Outcome
 
 
 def launch_again(
