@@ -15,6 +15,7 @@ from server.attendance import Attendance
 from server.environment import describe_environment
 from server.federation import gather_federation
 from server.floors import measure_floors
+from server.joining import check_joining
 from server.packed import packed_grid
 from server.patient_grid import PatientGrid
 from server.run_folder import RunFolder
@@ -42,7 +43,13 @@ def main(grid: Grid, context: Context) -> None:
             reply_timeout_s=nodes.round_timeout_s,
             enough=math.ceil(nodes.min_replies * nodes.nodes) if config.run.resume else 0,
         )
-        attendance = Attendance(federation, patient, patience_s=nodes.absence_timeout_s)
+        check_joining(federation.nodes, config)
+        attendance = Attendance(
+            federation,
+            patient,
+            patience_s=nodes.absence_timeout_s,
+            check=lambda info: check_joining([info], config),
+        )
         runner = StageRunner(patient, config, attendance, folder)
         for stage in STAGES.values():
             runner.run(stage)

@@ -28,9 +28,9 @@ def measure_floors(config: Config, folder: RunFolder, new_items: str = "none") -
     """`baselines` and `comparisons` of `results.json`.
 
     Empty where the run's data folder is not on this machine, has not all users or is not the
-    nodes', as in a deployment. Stages are compared on validation alone: the test split has been looked at once,
-    and that was it. Whom the run asked is asked here, and nobody else. new_items: the
-    fingerprint of the items that nobody trains, as the nodes have them.
+    nodes', as in a deployment. Stages are compared on validation alone: the test split has been
+    looked at once, and that was it. Whom the run asked is asked here, and nobody else. new_items:
+    the fingerprint of the items that nobody trains, as the nodes have them.
     """
     if not config.run.baselines or not Path(config.run.data).is_dir():
         return {}

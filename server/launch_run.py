@@ -15,11 +15,15 @@ from fedrec.config import Config
 from fedrec.processes import last_lines, require_free_port
 from fedrec.report import Live, print_results
 from server.launch import Launch, launch
+from server.launch_again import launch_again
 from server.launch_app import write_app
 from server.launch_config import read_config
 from server.launch_door import check_places
 from server.launch_folder import CONFIG, LOG, run_folder
 from server.launch_superlink import Door
+
+RESTARTS = 3
+"""How often in a row a server's processes may be killed without a round in between."""
 
 
 def run_federation(
@@ -39,7 +43,12 @@ def run_federation(
     out = Path(config.run.out)
     with run_folder(config, force=force) as log, _hint_when_interrupted(out):
         start = log.tell()
-        outcome = launch(_request(config, log, door), _live(config, console, door))
+        outcome = launch_again(
+            config,
+            lambda asked: launch(_request(asked, log, door), _live(asked, console, door)),
+            RESTARTS if door is not None else 0,
+            _warn,
+        )
     if outcome.error is not None:
         _report_failure(outcome.error, out / LOG, start)
         raise typer.Exit(1)

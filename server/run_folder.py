@@ -49,8 +49,9 @@ class RunFolder:
             )
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.metrics.touch()
-        for leftover in self.checkpoints.glob(".*.part-*"):
-            leftover.unlink()
+        for folder in (self.path, self.checkpoints):
+            for leftover in folder.glob(".*.part-*"):
+                leftover.unlink()
         text = to_toml(config).encode()
         write_atomically(self.path / "config.toml", lambda stream: stream.write(text))
 

@@ -146,6 +146,7 @@ class StageRunner:
             on_round=self._on_round,
             parent=parent,
             strikes=self.strikes,
+            ask=self.grid.send_and_receive,
         )
         return strategy
 

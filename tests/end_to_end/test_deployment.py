@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedrec.config import load_config
 from fedrec.data import prepare
 from fedrec.data.parting import partition_folder
 from fedrec.deployment import init_deployment
 from fedrec.processes import free_port
+from in_process import run_in_process
 from tests.end_to_end.network import Machine, network, why_not
 
 pytestmark = [
@@ -98,7 +100,10 @@ def test_across_machines_with_tls_and_keys_a_federation_ends_as_its_simulation(
     machines: list[Machine],
     data: Path,
 ) -> None:
-    """Every node has a folder of its own users and no other; all three stages."""
+    """Every node has a folder of its own users and no other; all three stages.
+
+    Simulated inside this process, of which test_simulation.py says that it is the same.
+    """
     parts = program.folder / f"parts-of-{data.name}"
     deployment = program.folder / f"deployment-of-{data.name}"
     partition_folder(data, parts, nodes=NODES)
@@ -123,7 +128,10 @@ def test_across_machines_with_tls_and_keys_a_federation_ends_as_its_simulation(
     program.finish(server)
     for client in clients:
         assert "leaving" in program.finish(client)
-    program.run("run", configuration, f"data={data}", f"out={simulated}")
+    overrides = [f"data={data}", "seed=0"]
+    run_in_process(
+        load_config(program.folder / configuration, overrides), program.folder / simulated
+    )
 
     ours, theirs = run_at(deployed), run_at(simulated)
     assert ours.rounds() == theirs.rounds()

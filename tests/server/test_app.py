@@ -47,7 +47,7 @@ def test_a_run_leaves_a_complete_folder(
 
     assert found["status"]["state"] == "finished"
     results = found["results"]
-    assert set(results) == {"stages", "environment", "baselines", "comparisons"}
+    assert set(results) == {"stages", "left_out", "environment", "baselines", "comparisons"}
     assert list(results["stages"]) == ["backbone", "alignment", "routing"]
     assert results["environment"]["config"] == to_flat(config)
     assert set(results["environment"]["versions"]) >= {"fedrec", "flwr", "torch"}
