@@ -27,6 +27,7 @@ def sample(number: int, server: float, clients: float = 100.0, **line: Any) -> S
         Held(int(server * MIB) + 7, int(server * MIB), number * 0.5, {}),
         Held(int(clients * MIB) + 7, int(clients * MIB), number * 0.3, {}),
         float(number),
+        int(server * MIB),
     )
 
 
