@@ -23,7 +23,7 @@ from fedrec.processes import free_port, last_lines
 from fedrec.report import MetricsFile
 from runs import MARK, marked
 
-POLL_S = 0.2
+POLL_S, LOOK_S = 0.2, 1.0
 STOPPING_S = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -44,12 +44,17 @@ class Held:
 
 @dataclass(frozen=True)
 class Sample:
-    """A round that has ended: its line of metrics.jsonl, and both sides right after it."""
+    """A round that has ended: its line of metrics.jsonl, and both sides right after it.
+
+    lowest: of the server's anonymous bytes, asked for about every second of the round. What is in
+    use for a moment, as the answers of many nodes, is not in it; a leak is.
+    """
 
     line: dict[str, Any]
     server: Held
     clients: Held
     at_s: float
+    lowest: int
 
 
 @dataclass
@@ -65,19 +70,27 @@ class Deployed:
     def follow(self, rounds: int, show: Callable[[Sample], None], limit_s: float) -> float:
         """Seconds until the server's end; ends this program where it fails or takes too long."""
         metrics, began = MetricsFile(self.out / "metrics.jsonl"), time.monotonic()
+        lowest, due = sys.maxsize, began
         while (ended := self.server.poll()) is None:
+            now = time.monotonic()
+            if now >= due:
+                lowest, due = min(lowest, self._server().anonymous_bytes), now + LOOK_S
             for line in metrics.new_records():
-                at_s = time.monotonic() - began
-                server, clients = held(f"{self.mark}-server"), held(f"{self.mark}-client")
-                self.samples.append(Sample(line, server, clients, at_s))
+                server, clients = self._server(), held(f"{self.mark}-client")
+                low = min(lowest, server.anonymous_bytes)
+                self.samples.append(Sample(line, server, clients, now - began, low))
                 show(self.samples[-1])
-            if time.monotonic() - began > limit_s:
+                lowest = sys.maxsize
+            if now - began > limit_s:
                 raise SystemExit(f"{len(self.samples)} of {rounds} rounds in {limit_s:.0f} s")
             time.sleep(POLL_S)
         if ended:
             print(*last_lines(self.log), sep="\n", file=sys.stderr)
             raise SystemExit(f"fedrec server ended with code {ended}")
         return time.monotonic() - began
+
+    def _server(self) -> Held:
+        return held(f"{self.mark}-server")
 
 
 @contextmanager
@@ -92,6 +105,7 @@ def deployed(
     with tempfile.TemporaryDirectory(prefix="fedrec-bench-") as place:
         folder, started = Path(place), list[subprocess.Popen[bytes]]()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment["MALLOC_ARENA_MAX"] = "2"  # as launchers set it
 
         def start(command: Sequence[str], side: str, log: Path) -> subprocess.Popen[bytes]:
             env = {**environment, MARK: f"{mark}-{side}"}

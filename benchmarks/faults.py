@@ -9,6 +9,7 @@ on everybody's validation targets, whoever answered during the run.
 from __future__ import annotations
 
 import json
+import statistics
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -100,17 +101,16 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--share", type=float, default=0.3, help="of the nodes fail in a phase")
-    parser.add_argument("--seed", type=int, default=0, help="of the nodes' fates")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="of the nodes' fates")
     asked = parser.parse_args()
     sizes = [f"federation.nodes={asked.nodes}", f"stages.backbone.rounds={asked.rounds}"]
     words = [*ALWAYS, *sizes, "stages.backbone.patience=0", *(QUICK if asked.quick else [])]
     config = read_config([*words, *asked.settings], resume=False)
-    found = {
-        name: measured(config, share, asked.seed)
-        for name, share in (("no faults", 0.0), (f"{asked.share:.0%} failing", asked.share))
-    }
-    whole, failing = found.values()
-    change = failing.value / whole.value - 1
+    found = {"no faults": measured(config, 0.0, 0)}
+    for seed in asked.seed:
+        found[f"{asked.share:.0%} failing, seed {seed}"] = measured(config, asked.share, seed)
+    whole, *failing = [outcome.value for outcome in found.values()]
+    change = statistics.mean(failing) / whole - 1
     outcomes = {name: asdict(outcome) for name, outcome in found.items()}
     publish(asked.json, conditions(), {"runs": outcomes, "change": change}, report(found, change))
 

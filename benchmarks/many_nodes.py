@@ -58,7 +58,7 @@ def main() -> None:
     measured = {"settings": settings, "wall_s": wall_s, **found}
     measured["rounds"] = [asdict(sample) for sample in samples]
     publish(asked.json, about, measured, report(found, asked.nodes, wall_s))
-    if not found["kept"]:
+    if not found["kept"] and not asked.quick:
         sys.exit("a bar was missed")
 
 
@@ -87,7 +87,7 @@ def commands(address: str, data: Path, nodes: int, processes: int) -> list[list[
 
 def judged(samples: Sequence[Sample], nodes: int, rounds: int) -> dict[str, Any]:
     """Rounds in which every node's answer counted, refusals, and the growth against its bar."""
-    held = [sample.server.anonymous_bytes for sample in samples]
+    held = [sample.lowest for sample in samples]
     growth = slope([float(value) for value in held[SETTLED:]])
     whole = [not s.line["refused"] and not s.line["warnings"] for s in samples]
     found = {
@@ -99,7 +99,7 @@ def judged(samples: Sequence[Sample], nodes: int, rounds: int) -> dict[str, Any]
         "warnings": [text for sample in samples for text in sample.line["warnings"]],
         "growth_bytes": growth,
         "server_bytes": [sample.server.bytes for sample in samples],
-        "server_anonymous_bytes": held,
+        "server_lowest_bytes": held,
         "round_s": Spread.of(sample.line["seconds"] for sample in samples),
     }
     found["kept"] = len(samples) == rounds and growth < GROWTH_MB * 1e6
@@ -108,15 +108,18 @@ def judged(samples: Sequence[Sample], nodes: int, rounds: int) -> dict[str, Any]
 
 def report(found: dict[str, Any], nodes: int, wall_s: float) -> str:
     """A table and a sentence for each bar."""
-    held = found["server_anonymous_bytes"]
+    held = found["server_lowest_bytes"]
     rows = [
         ["rounds that ended", f"{found['completed']} of {found['of']}"],
         ["with an answer of every node, none refused", found["whole"]],
         ["updates refused", found["refused"]],
         ["seconds a round", found["round_s"].text(1)],
-        ["server, MiB after the first round", f"{held[0] / 2**20:.0f}"],
-        [f"server, MiB after round {SETTLED}", f"{held[min(SETTLED, len(held)) - 1] / 2**20:.0f}"],
-        ["server, MiB after the last round", f"{held[-1] / 2**20:.0f}"],
+        ["server, MiB, lowest of the first round", f"{held[0] / 2**20:.0f}"],
+        [
+            f"server, MiB, lowest of round {SETTLED}",
+            f"{held[min(SETTLED, len(held)) - 1] / 2**20:.0f}",
+        ],
+        ["server, MiB, lowest of the last round", f"{held[-1] / 2**20:.0f}"],
         [f"growth after round {SETTLED}, MB a round", f"{found['growth_bytes'] / 1e6:.2f}"],
         ["seconds in all", f"{wall_s:.0f}"],
     ]

@@ -40,6 +40,10 @@ def client_command(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Device to train on, such as cpu or cuda.")] = "cpu",
+    patience: Annotated[
+        float,
+        typer.Option(min=1.0, help="Seconds that the server may be out of reach before it leaves."),
+    ] = 10.0,
     log: Annotated[Path | None, typer.Option(help="Keep Flower's log in this file.")] = None,
 ) -> None:
     """Train for a server on the users of a data folder, which stays here.
@@ -60,7 +64,14 @@ def client_command(
             bold=True,
             err=True,
         )
-    client = Client(data=data, server=address, folder=folder, partition=partition, device=device)
+    client = Client(
+        data=data,
+        server=address,
+        folder=folder,
+        partition=partition,
+        device=device,
+        patience_s=patience,
+    )
     try:
         run_client(client, log)
     except Apart as error:  # not 2, a mistake in these words: who starts it again may be let in

@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -36,13 +38,15 @@ POLL_S = 1.0
 @dataclass(frozen=True, kw_only=True)
 class Client:
     """data: a prepared folder. server: host:port. folder: the node's key and the server's CA; None
-    = without TLS. partition: `I/N`, None = all users of it."""
+    = without TLS. partition: `I/N`, None = all users of it. patience_s: how long the server must be
+    out of reach to count as gone for good."""
 
     data: Path
     server: str
     folder: NodeFolder | None = None
     partition: str | None = None
     device: str = "cpu"
+    patience_s: float = GONE_S
 
     def __post_init__(self) -> None:
         split_address(self.server)
@@ -62,7 +66,7 @@ class Client:
 
 
 def run_client(client: Client, log_path: Path | None = None) -> None:
-    """Join the server and serve it until it has been gone for GONE_S seconds.
+    """Join the server and serve it until it has been gone for as long as the client is patient.
 
     Raises DataError when the data cannot be read, Apart when the server does not appear within
     WAIT_S or does not let this node in, or the SuperNode ends by itself.
@@ -72,9 +76,10 @@ def run_client(client: Client, log_path: Path | None = None) -> None:
         path = log_path or processes.folder / "flower.log"
         wait_for_server(client, WAIT_S)
         with path.open("ab") as log:
-            node = _start_supernode(client, processes, log)
+            start = partial(_start_supernode, client, processes, log)
+            node = start()
             announce(f"joined {client.server} with the users of {client.data}; Ctrl-C leaves")
-            code = _serve(client, node)
+            code = _serve(client, node, start)
         if code is not None:
             _echo_end(path)
             raise Apart(f"the SuperNode ended with code {code}")
@@ -122,16 +127,25 @@ def _credentials(folder: NodeFolder | None) -> list[str]:
     return [word for option, path in options.items() for word in (option, str(path))]
 
 
-def _serve(client: Client, node: subprocess.Popen[bytes]) -> int | None:
+def _serve(
+    client: Client, node: subprocess.Popen[bytes], start: Callable[[], subprocess.Popen[bytes]]
+) -> int | None:
     """Wait for the server's end: None. Or the SuperNode's, which should not end first: its code.
 
-    Raises Rejected when the server does not let this node in any more.
+    A node without a key joins anew, through `start`, when its server was out of reach: if that was
+    begun anew it does not know the node, and never says so. Raises Rejected when the server does
+    not let this node in any more.
     """
-    seen = time.monotonic()
-    while time.monotonic() - seen < GONE_S:
+    seen, away = time.monotonic(), False
+    while time.monotonic() - seen < client.patience_s:
         healthy = _answers(client)
         if healthy:
             seen = time.monotonic()
+            if away and client.folder is None:
+                node.kill()
+                node.wait()
+                node = start()
+        away = not healthy
         if (code := node.poll()) is not None:
             return code if healthy else None
         time.sleep(POLL_S)

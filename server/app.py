@@ -54,7 +54,7 @@ def main(grid: Grid, context: Context) -> None:
             federation,
             patient,
             patience_s=nodes.absence_timeout_s,
-            check=lambda node: check_joining([node], config),
+            check=lambda info: check_joining([info], config),
         )
         runner = StageRunner(patient, config, attendance, folder)
         for stage in STAGES.values():

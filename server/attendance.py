@@ -35,8 +35,8 @@ class Attendance:
 
     grid: None = all nodes are always there. query_timeout_s: how long a node that appears may take
     to say what it has. patience_s: how long a round waits for enough nodes before the run ends.
-    check: raises FedrecError for a node that does not fit the server.
-    on_return: called with the former id of a node that came back under another one, and the node.
+    check: raises FedrecError for a node that appears and does not fit the server. on_return: called
+    with the former id of a node that came back under another one, and the node.
 
     A node that does not answer in time twice is left out for a round, then for 3, 7 and so on: a
     slow node would hold up every round until its deadline, and work off a queue of messages that
@@ -50,7 +50,7 @@ class Attendance:
         *,
         query_timeout_s: float = 60.0,
         patience_s: float = 600.0,
-        check: Callable[[NodeInfo], None] = lambda node: None,
+        check: Callable[[NodeInfo], None] = lambda info: None,
     ) -> None:
         self.federation = federation
         self._grid, self._query_timeout_s, self._patience_s = grid, query_timeout_s, patience_s

@@ -37,7 +37,8 @@ class Exchange:
     downlink: what the nodes hold of what trains. frozen: the groups that do not, which a node gets
     with the first message of the stage. attendance: which nodes there are. report: of the round
     under way, which counts bytes and refusals and has the warnings. strikes: of the run, who was
-    refused and who is left out. on_doing: is told what is done from now on.
+    refused and who is left out. on_doing: is told what is done from now on. silent: who did not
+    answer the last questions.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Exchange:
         self.on_doing: Callable[[str], object] = lambda what: None
         self._asked: set[int] = set()
         self._gone: set[int] = set()
+        self.silent: set[int] = set()
 
     @property
     def federation(self) -> Federation:
@@ -210,6 +212,7 @@ class Exchange:
         self._count(known)
         silent = set(asked) - {reply.metadata.src_node_id for reply in known}
         self.attendance.note(asked, silent)
+        self.silent = silent
         if silent:
             self.report.note_silent(silent)
             self._forget(silent)

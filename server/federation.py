@@ -28,9 +28,9 @@ _POLL_S = 0.5
 class NodeInfo:
     """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
     items are trained, and the fingerprint of them and their features. cold_targets: whether its
-    test targets are other items. new_items: the fingerprint of those, or `none`. own_data: whether
-    its data folder is not the server's. libraries: their versions. settings: their fingerprint.
-    users: all that it has; None where that is not known, and any number is believed."""
+    test targets are other items. new_items: the fingerprint of those, or `none`. users: all that
+    it has; None where that is not known, and any number is believed. own_data: whether its data
+    folder is not the server's. libraries: their versions. settings: their fingerprint."""
 
     node_id: int
     partition: int
@@ -40,10 +40,10 @@ class NodeInfo:
     feature_dims: tuple[tuple[str, int], ...]
     cold_targets: bool = False
     new_items: str = "none"
+    users: int | None = None
     own_data: bool = False
     libraries: tuple[tuple[str, str], ...] = ()
     settings: str = ""
-    users: int | None = None
 
 
 @dataclass(frozen=True)
@@ -196,10 +196,10 @@ def _info(reply: Message) -> NodeInfo:
         feature_dims=_under(wire.FEATURE_DIM, record, int),
         cold_targets=bool(record[wire.COLD_TARGETS]),
         new_items=cast(str, record[wire.NEW_ITEMS]),
+        users=cast(int, record[wire.HELD_USERS]),
         own_data=bool(record.get(wire.OWN_DATA, False)),
         libraries=_under(wire.LIBRARY, record, str),
         settings=str(record.get(wire.SETTINGS, "")),
-        users=cast(int, record[wire.HELD_USERS]),
     )
 
 

@@ -18,12 +18,16 @@ from fedrec.monitoring.logs import announce, logs_are_json
 from fedrec.processes import is_loopback, last_lines, require_free_port
 from fedrec.report import Live, RoundLog, print_results
 from server.launch import Launch, launch
+from server.launch_again import launch_again
 from server.launch_app import write_app
 from server.launch_config import read_config
 from server.launch_door import check_places
 from server.launch_folder import CONFIG, LOG, RESULTS, STATUS, run_folder
 from server.launch_superlink import Door
 from server.status_file import note_end
+
+RESTARTS = 3
+"""How often in a row a server's processes may be killed without a round in between."""
 
 
 def run_federation(
@@ -49,7 +53,12 @@ def run_federation(
     with log_context(run=out.name), _page(out, metrics):
         with run_folder(config, force=force) as log, _told_if_stopped(out):
             start = log.tell()
-            outcome = launch(_request(config, log, door), _live(_welcome(config, door)))
+            outcome = launch_again(
+                config,
+                lambda asked: launch(_request(asked, log, door), _live(_welcome(asked, door))),
+                RESTARTS if door is not None else 0,
+                _warn,
+            )
             if outcome.error is not None:
                 note_end(out / STATUS, "failed", outcome.error)
                 _report_failure(outcome.error, out / LOG, start)

@@ -9,10 +9,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class AppStatus:
-    """state: running, finished or failed; error: why it failed."""
+    """state: running, finished or failed; error: why it failed. pid: of the app, 0 = unknown."""
 
     state: str
     error: str | None
+    pid: int = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the app's process is there, as far as this machine can tell."""
+        return not self.pid or Path(f"/proc/{self.pid}").exists() or not Path("/proc/self").exists()
 
 
 class StatusFile:
@@ -33,7 +39,11 @@ class StatusFile:
             return None  # it is being written
         if not isinstance(content, dict):
             return None
-        return AppStatus(state=str(content.get("state")), error=content.get("error"))
+        return AppStatus(
+            state=str(content.get("state")),
+            error=content.get("error"),
+            pid=int(content.get("pid") or 0),
+        )
 
     def _version(self) -> tuple[int, int] | None:
         try:

@@ -13,7 +13,7 @@ import httpx
 from fedrec.processes import without_colours
 from fedrec.report import MetricsFile
 from server.launch_control import Control
-from server.launch_status import StatusFile
+from server.launch_status import AppStatus, StatusFile
 from server.launch_superlink import SuperLink
 
 POLL_S = 0.1
@@ -23,9 +23,11 @@ LOG_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """error: why the run failed; None if it finished."""
+    """error: why the run failed; None if it finished. killed: whether a process ended without a
+    word, so that the run can go on from its last state."""
 
     error: str | None
+    killed: bool = False
 
 
 class LogCopy:
@@ -96,15 +98,23 @@ def _outcome(
     if said is not None and said.state in ("failed", "stopped"):
         return Outcome(error=said.error or "the server app failed without a message")
     if superlink.process.poll() is not None:
-        return Outcome(error=f"the SuperLink ended with code {superlink.process.returncode}")
+        code = superlink.process.returncode
+        return Outcome(error=f"the SuperLink ended with code {code}", killed=True)
+    if said is not None and not said.alive and _still(said, status):
+        return Outcome(error="the server app ended without a word", killed=True)
     return _flower_outcome(run_id, control) if copy.ended else None
+
+
+def _still(said: AppStatus, status: StatusFile) -> bool:
+    """Whether an app that is not there any more had said nothing else before it went."""
+    return status.read() == said
 
 
 def _flower_outcome(run_id: int, control: Control) -> Outcome | None:
     try:
         state = control.state(run_id)
     except httpx.HTTPError as error:
-        return Outcome(error=f"the SuperLink does not answer: {error}")
+        return Outcome(error=f"the SuperLink does not answer: {error}", killed=True)
     if not state.finished:
         return None
     return Outcome(error=None if state.completed else state.details or "the run was stopped")

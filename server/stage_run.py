@@ -153,6 +153,7 @@ class StageRunner:
             on_round=self._on_round,
             parent=parent,
             strikes=self.strikes,
+            ask=self.grid.send_and_receive,
         )
         strategy.exchange.on_doing = partial(self._on_doing, strategy)
         return strategy

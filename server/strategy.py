@@ -58,10 +58,12 @@ class StageStrategy(FedAvg):
         on_round: Callable[[StageStrategy, RoundReport], None],
         parent: str | None = None,
         strikes: Strikes | None = None,
+        ask: Callable[[list[Message]], Iterable[Message]] | None = None,
     ) -> None:
         """Say what is trained. attendance: which nodes there are. arrays: what trains, at the
         stage's start. on_round: called after every round, to report and to save. parent:
-        fingerprint of the checkpoint it starts from. strikes: of the stages before."""
+        fingerprint of the checkpoint it starts from. strikes: of the stages before. ask: sends
+        messages and returns the answers, for a second try."""
         self.config, self.stage, self.attendance = config, stage, attendance
         self.stage_config = getattr(config.stages, stage.name)
         self.by_rows = config.federation.sparse_rows and TABLE in arrays
@@ -84,7 +86,7 @@ class StageStrategy(FedAvg):
             strikes=strikes,
         )
         self.frozen_fingerprint = self.exchange.frozen_fingerprint
-        self._validates, self._needed = False, 1
+        self.ask, self._validates, self._needed = ask, False, 1
         self._started = time.monotonic()
 
     def resume(self, progress: Progress, arrays: Arrays, best: Arrays) -> None:
@@ -294,6 +296,9 @@ class StageStrategy(FedAvg):
     def validation(self, replies: Iterable[Message]) -> Validation | None:
         """What the nodes that answered measured; None where none answered for a user."""
         parts = self.exchange.rank_sums(replies, "validation")
+        parts |= self._asked_again(parts)
+        order = [node.node_id for node in self.federation.nodes]
+        parts = {node: parts[node] for node in order if node in parts}
         self.exchange.warn_of_missing(parts, "validation")
         total = add_sums(parts.values())
         if not total.get("validation/full/users"):  # nobody answered, or nobody who has users
@@ -302,6 +307,18 @@ class StageStrategy(FedAvg):
             metrics=metrics_from_sums(total, "validation"),
             by_node=sums_by_node(self.federation, parts),
         )
+
+    def _asked_again(self, answered: Mapping[int, object]) -> dict[int, dict[str, float]]:
+        """What nodes measured that failed at first, or have come back since. Whoever was silent
+        has had its time."""
+        known = {*answered, *self.exchange.silent}
+        there = self.attendance.present() if self.ask is not None else []
+        left = [node for node in self.exchange.admitted if node in there]
+        nodes = [node for node in self.attendance.rested(left, 0) if node.node_id not in known]
+        if self.ask is None or not nodes:
+            return {}
+        replies = self.ask(self.evaluation_messages("validation", nodes))
+        return self.exchange.rank_sums(replies, "validation")
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]

@@ -409,7 +409,7 @@ class EvaluationConfig:
     seed: int = 0
     users: int = 0
     test_users: int = 0
-    min_share: float = 0.5
+    min_share: float = 0.25
     new_item_loudness: float = 1.1
 
     def users_of(self, split: str) -> int:

@@ -20,6 +20,7 @@ _SWITCHES = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray hides the GPU from the clients
     "RAY_enable_worker_prestart": "0",  # spare workers that no client ever uses
     "RAY_prestart_worker_first_driver": "0",
+    "MALLOC_ARENA_MAX": "2",  # else each of many threads keeps what it has freed: a slow growth
     "PYTHONUNBUFFERED": "1",
 }
 _DEFAULTS = {"FEDREC_LOG": "human"}  # else the apps configure no logging
