@@ -19,7 +19,7 @@ from fedrec.config import FederationConfig
 
 LOG = logging.getLogger(__name__)
 _SHORTEST_S, _DEPLOYED_S, _LONGEST_S = 0.01, 0.05, 1.0
-"""In a deployment a look takes some 6 ms of the SuperLink's time, which nodes wait for meanwhile."""
+"""In a deployment a look takes about 6 ms of the SuperLink's time, which nodes wait for."""
 _SHARE = 0.1
 
 
