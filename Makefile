@@ -10,7 +10,7 @@ COMPLETE := .venv/.complete
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 DATA := data/ml-latest-small
 
-.PHONY: help setup data run features test faults check lint types imports pins guard bench clean
+.PHONY: help setup data run features test faults check lint types imports pins secrets audit fuzz guard bench clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -54,7 +54,7 @@ test: $(COMPLETE) ## Run the tests that are neither slow nor need a GPU; ARGS="-
 faults: $(COMPLETE) ## Kill processes and cut networks, and see that nothing is lost; takes minutes
 	$(BIN)/python -m pytest -m faults -o faulthandler_timeout=1200 $(ARGS)
 
-check: lint types imports pins guard ## Linter, formatter, types, import contracts, pins, ratios of speed
+check: lint types imports pins secrets audit guard ## Linter, formatter, types, import contracts, pins, secrets, weaknesses, ratios of speed
 
 lint: $(COMPLETE)
 	$(BIN)/ruff check .
@@ -72,6 +72,22 @@ pins: $(COMPLETE)
 	@diff -U0 --label constraints.txt --label .venv <(sed '/^#/d; /^$$/d' constraints.txt | sort) \
 		<($(BIN)/python -m pip list --format=freeze --exclude-editable --exclude pip \
 			| sed 's/+cpu$$//' | grep -vE '^(nvidia-|cuda-|triton)' | sort)
+
+# Keys, tokens and passwords in what git holds; checksums look like some.
+secrets: $(COMPLETE)
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook \
+		--exclude-files '\.(safetensors|gz|svg)$$' --exclude-lines 'md5|sha256|digest'
+
+audit: $(COMPLETE) ## Ask osv.dev for known weaknesses of every pinned package; where it is out of reach, say so
+	@$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip -s osv --timeout 10 \
+		--progress-spinner off 2> .venv/audit.txt || { \
+		grep -qE 'ConnectionError|Timeout' .venv/audit.txt \
+		&& echo "NOT AUDITED: api.osv.dev cannot be reached, so nothing is known of the pinned packages"; } || { \
+		cat .venv/audit.txt; exit 1; }
+
+# Led by the branches that are taken; needs Linux on x86. ARGS="--seconds 300 parquet zip" for some.
+fuzz: $(COMPLETE) ## Look for input that the readers neither take nor refuse by name, ten seconds each
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 # Ratios measured within seconds, so that what was made fast does not quietly become slow.
 guard: $(COMPLETE) data

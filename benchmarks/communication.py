@@ -29,6 +29,7 @@ from fedrec.errors import RoundsFailed
 from fedrec.report import MetricsFile
 from in_process import run_in_process
 from measuring import arguments, conditions, publish, table
+from workload import BY_USERS
 
 DATA = Path("data/ml-100k")
 STEPS = [1, 2, 5, 10]
@@ -60,7 +61,7 @@ BESIDE = {  # what is run beside the plain grid
 }
 FIXED = [
     "stages.alignment.rounds=0", "stages.routing.rounds=0", "run.baselines=false",
-    "run.threads=1", "federation.users_per_round=64", "stages.backbone.windows=2",
+    "run.threads=1", *BY_USERS, "federation.users_per_round=64",
     "evaluation.every=5", "evaluation.test_users=1",
 ]  # fmt: skip
 QUICK = ["federation.users_per_round=8", "stages.backbone.rounds=4", "evaluation.every=2"]

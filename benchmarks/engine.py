@@ -21,7 +21,7 @@ from typing import Any
 from measuring import Spread, arguments, conditions, publish, table
 from runs import running
 from server.launch import cores
-from workload import BUILT_IN, first_users, load
+from workload import BUILT_IN, BY_USERS, first_users, load
 
 STAGE = "backbone"
 PFL = "0.6.0"
@@ -59,6 +59,7 @@ def by_flower(data: Path, nodes: int, rounds: int) -> dict[str, Any]:
     """Rounds of `fedrec run` with so many nodes."""
     settings = [
         f"data={data}",
+        *BY_USERS,
         f"federation.nodes={nodes}",
         "federation.users_per_round=0",
         'model.visual=""',

@@ -6,7 +6,7 @@ one model for all nodes. Folder and numbers are those of `fedrec run`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -19,6 +19,9 @@ from client.app import app as client_app
 from fedrec.config import Config, to_flat
 from server.app import app as server_app
 from server.launch_folder import run_folder
+
+Client = Callable[[Message, Context], Message]
+"""What answers for a node, as a Flower ClientApp does."""
 
 
 def run_in_process(config: Config, folder: Path, grid: DirectGrid | None = None) -> Path:
@@ -51,7 +54,8 @@ class DirectGrid:
     on their order. Records hold serialised arrays, so no array is shared between the sides.
     """
 
-    def __init__(self, config: Config, nodes: int) -> None:
+    def __init__(self, config: Config, nodes: int, client: Client = client_app) -> None:
+        self.client = client
         first = max(1000, nodes)
         self.contexts = {
             first - index: Context(
@@ -78,7 +82,7 @@ class DirectGrid:
     def answer(self, message: Message) -> Message:
         """What a node's runtime sends back: the app's reply, or what stopped it."""
         try:
-            return client_app(message, self.contexts[message.metadata.dst_node_id])
+            return self.client(message, self.contexts[message.metadata.dst_node_id])
         except Exception as error:  # as flwr.supernode.runtime.run_clientapp does
             reason = str(type(error)) + ":<'" + str(error) + "'>"
             return Message(Error(code=2, reason=reason), reply_to=message)

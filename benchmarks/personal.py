@@ -36,7 +36,7 @@ from fedrec.training.personal import personal_parts
 from fedrec.training.personal_parts import PersonalParts
 from fedrec.training.schedule import learning_rate
 from measuring import arguments, conditions, publish, table
-from workload import BUILT_IN, build, load
+from workload import BUILT_IN, BY_USERS, build, load
 
 LATE = 0.2
 CHOICES = (*PERSONAL_PARTS, ",".join(PERSONAL_PARTS))
@@ -107,7 +107,7 @@ class Study:
 
 def measure_seed(asked: argparse.Namespace, seed: int) -> list[dict[str, Any]]:
     """Everything that is compared under one seed."""
-    config = load_config(None, [*asked.settings, f"run.seed={seed}"])
+    config = load_config(None, [*BY_USERS, *asked.settings, f"run.seed={seed}"])
     study = Study.of(config, asked.data)
     model = build(config, study.node)
     prepare(study, model, asked.start)

@@ -19,9 +19,11 @@ from typing import Any
 from measuring import arguments, conditions, publish, table
 from runs import running
 from synthetic import write_synthetic
+from workload import BY_USERS
 
 COHORT, ASKED = 128, 256
 SETTINGS = [
+    *BY_USERS,
     f"federation.users_per_round={COHORT}",
     f"evaluation.users={ASKED}",
     f"evaluation.test_users={ASKED}",

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.data.arrow import pa
-from fedrec.data.atomic import write_json
 from fedrec.data.folder import (
     FORMAT,
     HISTORIES,
@@ -24,6 +23,7 @@ from fedrec.data.folder import (
     digests,
 )
 from fedrec.data.histories import Histories, write_histories
+from fedrec.data.sealed import write_sealed
 from fedrec.data.split import SplitRule, describe_split, leave_one_out
 from fedrec.data.writing import write_split, write_table
 
@@ -56,7 +56,7 @@ def write_synthetic(folder: Path, *, users: int, items: int, seed: int = 0) -> P
         "source": {"kind": "synthetic", "seed": seed},
         "files": digests(folder, [HISTORIES, INTERACTIONS, ITEMS, SPLIT, USERS]),
     }
-    write_json(folder / MANIFEST, manifest)
+    write_sealed(folder / MANIFEST, manifest)
     return folder
 
 

@@ -33,6 +33,7 @@ CONFIGS = {"ml-latest-small": "default", "ml-100k": "ml-100k", "ml-1m": "ml-1m"}
 
 FEDAVG = (
     "federation.optimizer=fedavg federation.weighting=examples training.local_steps=5 "
+    "federation.draw=users federation.users_per_round=128 "
     "stages.backbone.rounds=200 stages.backbone.windows=1 "
     "stages.backbone.learning_rate=1 stages.backbone.final_rate=1 stages.backbone.warmup_rounds=0 "
     "stages.backbone.backbone_rate=1 stages.alignment.rounds=0 stages.routing.rounds=0"

@@ -24,6 +24,13 @@ from fedrec.training.randomness import cohort_positions
 
 BUILT_IN = Path("data/ml-latest-small")
 SEED = 0
+BY_USERS = (
+    "federation.draw=users",
+    "stages.backbone.windows=2",
+    "stages.alignment.windows=1",
+    "stages.routing.windows=1",
+)
+"""A round asks users, as every simulator does, and each trains on so many windows."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Workload:
 
 def workload(data: PreparedData, stage: str, settings: Sequence[str] = ()) -> Workload:
     """A stage under the default configuration and `key=value` settings over it."""
-    config = load_config(None, [*settings, f"run.seed={SEED}"])
+    config = load_config(None, [*BY_USERS, *settings, f"run.seed={SEED}"])
     node = Node(data, range(data.num_users), config, load_modalities(data, config))
     return Workload(node, build(config, node), node.task(stage))
 

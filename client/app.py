@@ -1,21 +1,25 @@
 """The Flower ClientApp: messages in, calls of the library, sums out.
 
-What leaves a node: weighted sums of updates, counts, sums of losses and of rank statistics, and how
-long it took. Only where `federation.sparse_rows` or `item_averaging=row` ask for it, also which
-rows of the item table a cohort touched, and what those weigh who met them (docs/protocol.md). Where
-something fails: the error's type, for its text could name users or items.
+What leaves a node: how many users it has, weighted sums of updates, counts, sums of losses and of
+rank statistics, how long it took, and which question it answers. Only where
+`federation.sparse_rows` or `item_averaging=row` ask for it, also which rows of the item table a
+cohort touched, and what those weigh who met them (docs/protocol.md). Where something fails: the
+error's type, for its text could name users or items.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import cast
 
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 
 from client.node_cache import load_node, partition_of
 from client.packed import packed_both_ways
@@ -25,10 +29,26 @@ from client.uplink import update_record
 from fedrec import wire
 from fedrec.config import settings_fingerprint
 from fedrec.errors import FedrecError
+from fedrec.monitoring.log_context import log_context
+from fedrec.monitoring.logs import configure_logs
 from fedrec.versions import versions_that_matter
 
 LOG = logging.getLogger(__name__)
-app = ClientApp(mods=[packed_both_ways])
+
+
+def _logged(message: Message, context: Context, answer: ClientAppCallable) -> Message:
+    """Let the log lines of an answer say what they are about."""
+    configure_logs()
+    asked = message.content.config_records.get(wire.CONFIG, ConfigRecord())
+    with log_context(
+        run=Path(str(context.run_config.get("run.out", ""))).name or None,
+        node=context.node_id,
+        **{name: asked[name] for name in (wire.STAGE, wire.ROUND) if name in asked},
+    ):
+        return answer(message, context)
+
+
+app = ClientApp(mods=[packed_both_ways, _logged])
 
 
 @app.query()
@@ -37,7 +57,7 @@ def describe(message: Message, context: Context) -> Message:
     node = load_node(context)
     answer = ConfigRecord(
         {
-            wire.TRAINABLE: len(node.trainable),
+            wire.TRAINABLE: len(node.drawn_from),
             wire.HELD_USERS: len(node.users),
             wire.ITEMS: node.data.warm_items,
             wire.COLD_TARGETS: node.data.cold_targets,
@@ -93,8 +113,8 @@ def evaluate(message: Message, context: Context) -> Message:
     node = load_node(context)
     model = current_model(message, context)
     asked = message.content.config_records[wire.CONFIG]
-    active = node.task(str(asked[wire.STAGE])).stage.active
     with _discretion("evaluation"):
+        active = node.task(str(asked[wire.STAGE])).stage.active
         kept = KeptParts(message, context, node)
         sums = node.evaluate(model, active, str(asked[wire.SPLIT]), kept.now)
     content = RecordDict({wire.METRICS: MetricRecord({**sums}), wire.CONFIG: _answered(asked)})
@@ -109,10 +129,18 @@ def _answered(asked: ConfigRecord) -> ConfigRecord:
 
 @contextmanager
 def _discretion(what: str) -> Iterator[None]:
-    """Keep the text of an error on the node, in its log: Flower would send it to the server."""
+    """Keep the text of an error on the node: Flower would send it to the server. It can name users
+    and items, so the node's own log has it at level debug alone, and else where it was raised."""
     try:
         yield
     except Exception as error:
-        LOG.exception("%s failed", what)
+        LOG.error("%s failed with %s in %s", what, type(error).__name__, _places(error))
+        LOG.debug("what it said", exc_info=True)
         reason = f"{what} failed on this node with {type(error).__name__}; its log says more"
         raise FedrecError(reason) from None
+
+
+def _places(error: Exception) -> str:
+    """`file:line` of the calls that led to an error, the innermost first."""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)

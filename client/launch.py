@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -12,13 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-import typer
-
 from client.greeting import Apart, Unreachable, greet
 from fedrec.config.loading import format_scalar
 from fedrec.deployment import NodeFolder
 from fedrec.deployment.addresses import split_address
 from fedrec.errors import ConfigError
+from fedrec.monitoring.logs import announce
 from fedrec.processes import (
     Processes,
     flower_environment,
@@ -78,12 +78,12 @@ def run_client(client: Client, log_path: Path | None = None) -> None:
         with path.open("ab") as log:
             start = partial(_start_supernode, client, processes, log)
             node = start()
-            typer.echo(f"joined {client.server} with the users of {client.data}; Ctrl-C leaves")
+            announce(f"joined {client.server} with the users of {client.data}; Ctrl-C leaves")
             code = _serve(client, node, start)
         if code is not None:
             _echo_end(path)
             raise Apart(f"the SuperNode ended with code {code}")
-    typer.echo(f"{client.server} has ended or is out of reach: leaving")
+    announce(f"{client.server} has ended or is out of reach: leaving")
 
 
 def parse_partition(text: str) -> tuple[int, int]:
@@ -177,4 +177,4 @@ def _quoted(text: str) -> str:
 
 def _echo_end(log: Path) -> None:
     for line in last_lines(log):
-        typer.echo(f"  {line}", err=True)
+        announce(f"  {line}", logging.ERROR)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,17 +23,32 @@ from fedrec.stages import STAGES, stage_groups
 from fedrec.training.touched import TABLE
 from fedrec.transport import CODECS, Codec, Rows, decode_parts
 
+LOG = logging.getLogger(__name__)
+
 
 def current_model(message: Message, context: Context) -> FedDMMR:
     """The process's model, with the weights that the message asks about.
 
-    Raises FedrecError where the node does not hold what the message builds on; the server then
-    sends all of it.
+    Raises FedrecError where the node does not hold what the message builds on, and the server then
+    sends all of it; and for a message that cannot be read.
     """
     model = load_model(context)
-    for arrays in (_frozen(message, context), _trained(message, context, model)):
-        _install(model, arrays)
+    with _reading():
+        for arrays in (_frozen(message, context), _trained(message, context, model)):
+            _install(model, arrays)
     return model
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """A server may send anything: whatever reading it leads to becomes one kind of error."""
+    try:
+        yield
+    except (FedrecError, OSError):  # what is wrong here is not the message
+        raise
+    except Exception as error:
+        LOG.exception("a message could not be read")
+        raise FedrecError(f"the message cannot be read ({type(error).__name__})") from None
 
 
 def _frozen(message: Message, context: Context) -> Arrays:
@@ -149,5 +166,7 @@ def _install(model: FedDMMR, arrays: Mapping[str, NDArray[Any]]) -> None:
         if name not in parameters or tuple(parameters[name].shape) != value.shape:
             found = tuple(parameters[name].shape) if name in parameters else "no such parameter"
             raise FedrecError(f"{name} came with shape {value.shape}, the model has {found}")
+        if value.dtype != np.float32:
+            raise FedrecError(f"{name} came as {value.dtype}, expected float32")
         weight = torch.from_numpy(np.ascontiguousarray(value))
         parameters[name].data = weight.to(parameters[name].device)

@@ -23,6 +23,7 @@ from flwr.common.config import parse_config_args
 from client.fleet import Keys, Server, connected
 from client.pace import Pace
 from client.warm import serve
+from fedrec.monitoring.logs import LogFormat, configure_logs
 
 LOG = logging.getLogger(__name__)
 SOON_S = 60.0
@@ -32,7 +33,7 @@ SOON_S = 60.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM (0) or until the connection is beyond repair (1)."""
     asked = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    configure_logs(default=LogFormat.HUMAN)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     server, node_config = _server(asked), parse_config_args([asked.node_config])

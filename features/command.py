@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from fedrec.errors import ConfigError
+from fedrec.processes import stopped_by_exception
 
 _DEVICES = re.compile(r"auto|cpu|cuda(:\d+)?")
 _TEXT, _IMAGE, _MEANS, _IMPORT = "Texts", "Pictures", "How", "Features computed elsewhere"
@@ -151,15 +151,9 @@ def _import(data: Path, named: str, index: Path | None, others: set[str]) -> Non
 @contextmanager
 def _going_on() -> Iterator[None]:
     """Let a termination signal raise, so that all files are closed; say how to go on."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise SystemExit(128 + signum)
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        typer.echo("stopped; run the same command again to go on", err=True)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with stopped_by_exception():
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            typer.echo("stopped; run the same command again to go on", err=True)
+            raise

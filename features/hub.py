@@ -17,7 +17,9 @@ def expect_hub_or_cache() -> None:
     """Where the hub cannot be reached, let the libraries look into their cache only.
 
     Their clients try again and again for a minute otherwise. Behind a proxy nothing is decided.
+    Nobody is told what is used for what, unless HF_HUB_DISABLE_TELEMETRY=0 allows it.
     """
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if os.environ.get("HF_HUB_OFFLINE") or getproxies() or _reachable():
         return
     os.environ["HF_HUB_OFFLINE"] = "1"

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from fedrec.report.pace import Pace
 from fedrec.report.units import in_time
 
 QUIET_S = 5.0
@@ -36,11 +37,13 @@ class Progress:
         self._total = total
         self._done = self._before = done
         self._clock = clock
-        self._began_at = self._printed_at = clock()
+        self._began_at = clock()
+        self._pace = Pace(QUIET_S, at_once=False, clock=clock)
         self._bar: Bar | None = None
 
     def __enter__(self) -> Progress:
-        self._began_at = self._printed_at = self._clock()
+        self._began_at = self._clock()
+        self._pace.said()
         if self._console.is_terminal and self._total:
             columns = (
                 TextColumn("{task.description}"),
@@ -81,6 +84,6 @@ class Progress:
         self._done += count
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._done, at=self.state)
-        elif self._clock() - self._printed_at >= QUIET_S:
+        elif self._pace.due:
             self._console.print(f"{self._label}: {self.state}", highlight=False, soft_wrap=True)
-            self._printed_at = self._clock()
+            self._pace.said()

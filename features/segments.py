@@ -25,6 +25,10 @@ DIGEST_BYTES = 16
 _FRAME = struct.Struct("<cII")
 _SIZES = struct.Struct("<II")
 _HEADER, _BATCH, _END = b"H", b"B", b"E"
+_UNSOUND = (
+    ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, struct.error
+)  # fmt: skip
+"""What decoding raises over a part whose checksum is right and whose content is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +95,18 @@ def read_segment(path: Path) -> Segment | None:
     batches: list[Batch] = []
     end = len(MAGIC)
     for kind, payload, after in _frames(content, end):
-        if header is None:
-            if kind != _HEADER:
-                return None
-            header = json.loads(bytes(payload))
-        elif kind == _BATCH:
-            batches.append(_decode_batch(payload, header["dim"]))
-        else:
-            whole = kind == _END and json.loads(bytes(payload)) == {"batches": len(batches)}
-            return Segment(header, batches, after if whole else end, whole)
+        try:
+            if header is None:
+                if kind != _HEADER:
+                    return None
+                header = _decode_header(payload)
+            elif kind == _BATCH:
+                batches.append(_decode_batch(payload, header["dim"]))
+            else:
+                whole = kind == _END and json.loads(bytes(payload)) == {"batches": len(batches)}
+                return Segment(header, batches, after if whole else end, whole)
+        except _UNSOUND:
+            break
         end = after
     return None if header is None else Segment(header, batches, end, finished=False)
 
@@ -121,6 +128,13 @@ def _frames(content: memoryview, start: int) -> Iterator[tuple[bytes, memoryview
         yield kind, content[begin:start], start
 
 
+def _decode_header(payload: memoryview) -> dict[str, Any]:
+    header = json.loads(bytes(payload))
+    if not (isinstance(header["dim"], int) and isinstance(header["versions"], dict)):
+        raise ValueError("a header without dim or versions")
+    return dict(header)
+
+
 def _decode_batch(payload: memoryview, dim: int) -> Batch:
     described, count = _SIZES.unpack_from(payload)
     start = _SIZES.size + described
@@ -128,6 +142,8 @@ def _decode_batch(payload: memoryview, dim: int) -> Batch:
     rows_at = start + count * DIGEST_BYTES
     digests = bytes(payload[start:rows_at])
     rows = np.frombuffer(payload[rows_at:], dtype="<f2").reshape(len(told["kept"]), dim)
+    if not all(0 <= at < count for at in (*told["kept"], *told["first_frames"])):
+        raise ValueError("a batch that speaks of contents it does not have")
     return Batch(
         index=told["index"],
         digests=[digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)],

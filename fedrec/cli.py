@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from fedrec.errors import FedrecError
+from fedrec.monitoring.logs import LogFormat, LogLevel, announce, choose_logs
 
 GROUP = "fedrec.commands"
 DEBUG = "FEDREC_DEBUG"
@@ -111,7 +113,7 @@ def _failed(error: Exception) -> int:
 
 
 def _print_red(message: str) -> None:
-    typer.secho(message, fg=typer.colors.RED, err=True)
+    announce(message, logging.ERROR)
 
 
 def _entry_point(name: str) -> EntryPoint | None:
@@ -132,7 +134,14 @@ def _fedrec(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks (also: FEDREC_DEBUG=1).")
     ] = False,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Of log lines; human by default (also: FEDREC_LOG).")
+    ] = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option(help="info by default (also: FEDREC_LOG_LEVEL).")
+    ] = None,
 ) -> None:
     """Federated multimodal recommendation: people's histories stay where they are."""
     if debug:
         os.environ[DEBUG] = "1"
+    choose_logs(log_format, log_level)

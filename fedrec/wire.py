@@ -42,7 +42,7 @@ METRICS = "metrics"
 
 STAGE, ROUND, SPLIT = "stage", "round", "split"
 MEMBERS = "members"
-"""Positions, among a node's trainable users, of those that train in this round."""
+"""Positions of those that train in this round, among what the node said it has to draw from."""
 
 BEST = "best"
 """The best round of the stage so far, 0 = none yet; in the test, the round that is tested."""

@@ -10,6 +10,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedrec.config import from_flat
+from fedrec.monitoring.log_context import log_context
+from fedrec.monitoring.logs import configure_logs
 from fedrec.stages import STAGES
 from server.attendance import Attendance
 from server.environment import describe_environment
@@ -20,6 +22,7 @@ from server.packed import packed_grid
 from server.patient_grid import PatientGrid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
+from server.true_replies import expect_true_replies
 
 app = ServerApp()
 _POLL_S = 0.01
@@ -28,14 +31,17 @@ _POLL_S = 0.01
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run a federation to its end. All settings come with the run-config."""
+    configure_logs()
     logging.getLogger("flwr").setLevel(logging.WARNING)
     config = from_flat(dict(context.run_config))
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
+    expect_true_replies(grid)
     grid = packed_grid(grid)
     _poll_finely(grid)
     nodes, patient = config.federation, PatientGrid(grid, config.federation)
-    with folder.status():
+    with log_context(run=Path(config.run.out).name), folder.status():
+        folder.doing(f"waiting for {nodes.nodes} nodes")
         federation = gather_federation(
             patient,
             nodes=nodes.nodes,
@@ -54,6 +60,7 @@ def main(grid: Grid, context: Context) -> None:
         for stage in STAGES.values():
             runner.run(stage)
         results = {**runner.outcome(), "environment": describe_environment(config)}
+        folder.doing("measuring the baselines")
         floors = measure_floors(config, folder, federation.new_items)
         folder.write_results({**results, **floors})
 

@@ -10,9 +10,18 @@ import typer
 _Settings = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...")]
 _Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in `out` stopped.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace the run in `out`.")]
+_Metrics = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Serve metrics there for Prometheus, unencrypted."),
+]
 
 
-def run_command(settings: _Settings = None, resume: _Resume = False, force: _Force = False) -> None:
+def run_command(
+    settings: _Settings = None,
+    resume: _Resume = False,
+    force: _Force = False,
+    metrics: _Metrics = None,
+) -> None:
     """Train and evaluate a federation simulated on this machine.
 
     CONFIG is a configuration file or the name of a shipped one. KEY=VALUE overrides a setting:
@@ -20,7 +29,7 @@ def run_command(settings: _Settings = None, resume: _Resume = False, force: _For
     """
     from server.launch_run import run_federation
 
-    run_federation(settings or [], resume=resume, force=force, door=None)
+    run_federation(settings or [], resume=resume, force=force, door=None, metrics=metrics)
 
 
 def server_command(
@@ -45,6 +54,7 @@ def server_command(
     ] = None,
     resume: _Resume = False,
     force: _Force = False,
+    metrics: _Metrics = None,
 ) -> None:
     """Train and evaluate with clients on other machines that join (see `fedrec client`).
 
@@ -56,4 +66,4 @@ def server_command(
     from server.launch_run import run_federation
 
     door = door_of(deployment, insecure=insecure, host=host, port=port, database=database)
-    run_federation(settings or [], resume=resume, force=force, door=door)
+    run_federation(settings or [], resume=resume, force=force, door=door, metrics=metrics)

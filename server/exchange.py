@@ -28,6 +28,7 @@ from server.transport import group_bytes, payload_bytes, to_record
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
+_DOING = {"validation": "validating", "test": "testing"}
 
 
 class Exchange:
@@ -36,7 +37,8 @@ class Exchange:
     downlink: what the nodes hold of what trains. frozen: the groups that do not, which a node gets
     with the first message of the stage. attendance: which nodes there are. report: of the round
     under way, which counts bytes and refusals and has the warnings. strikes: of the run, who was
-    refused and who is left out. silent: who did not answer the last questions.
+    refused and who is left out. on_doing: is told what is done from now on. silent: who did not
+    answer the last questions.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Exchange:
         self.strikes = strikes or Strikes(config.federation.strikes)
         self.frozen_fingerprint, self._frozen_record = fingerprint(frozen), to_record(frozen)
         self._provisioned: set[int] = set()
+        self.on_doing: Callable[[str], object] = lambda what: None
         self._asked: set[int] = set()
         self._gone: set[int] = set()
         self.silent: set[int] = set()
@@ -86,8 +89,9 @@ class Exchange:
         }
         if personal_parts(self.config, self.stage):
             about[wire.BEST] = best_round
-        messages, self._asked = [], set()
+        messages, self._asked, what = [], set(), "training"
         for node, question in asked:
+            what = _DOING.get(str(question.get(wire.SPLIT)), what)
             self._asked.add(node.node_id)
             records, versions = self.downlink.for_node(node.node_id)
             config = ConfigRecord({**about, **versions, **question})
@@ -96,6 +100,8 @@ class Exchange:
                 content[wire.FROZEN] = self._frozen_record
                 self._provisioned.add(node.node_id)
             messages.append(Message(content, dst_node_id=node.node_id, message_type=kind))
+        self.report.asked += len(messages)
+        self.on_doing(f"{what} on {len(messages)} nodes")
         self.report.bytes_down += payload_bytes(messages)
         add_bytes(self.report.group_bytes_down, group_bytes(messages))
         return messages
@@ -166,18 +172,23 @@ class Exchange:
                 self._refuse(node, Refused(f"cannot be read ({type(error).__name__})"))
         return found
 
-    def warn(self, text: str) -> None:
-        """Tell it in the log and in the round's report."""
-        LOG.warning(text)
+    def say_waiting(self, text: str) -> None:
+        """Tell it, and that nothing else is done for now."""
+        self.warn(text)
+        self.on_doing("waiting for nodes to connect")
+
+    def warn(self, text: str, *, node: int | None = None) -> None:
+        """Tell it, of one node or of all, in the log and in the round's report."""
+        LOG.warning(text, extra={} if node is None else {"node": node})
         self.report.warnings.append(text)
 
     def _refuse(self, node: int, reason: Refused) -> None:
         """Count it, tell it, and leave out a node that was refused too often."""
-        self.report.refused += 1
+        self.report.note_refused(node)
         self._provisioned.discard(node)
         self.downlink.forget(node, failed=True)
         place = f"stage {self.stage.name}, round {self.report.round}"
-        self.warn(f"{place}: node {node} refused: {reason}")
+        self.warn(f"{place}: node {node} refused: {reason}", node=node)
         if isinstance(reason, Failed):
             return
         info = next(one for one in self.federation.nodes if one.node_id == node)
@@ -186,7 +197,8 @@ class Exchange:
         ):
             self.warn(
                 f"{place}: node {node} is left out of the run: refused {self.strikes.most} times, "
-                f"the last time for: {reason}"
+                f"the last time for: {reason}",
+                node=node,
             )
 
     def _received(self, replies: Iterable[Message], asked: Collection[int]) -> list[Message]:
@@ -202,6 +214,7 @@ class Exchange:
         self.attendance.note(asked, silent)
         self.silent = silent
         if silent:
+            self.report.note_silent(silent)
             self._forget(silent)
             some = sorted(silent)[:3]
             self.warn(f"{len(silent)} of {len(asked)} nodes did not answer in time: {some}")

@@ -13,6 +13,8 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from fedrec import wire
 from fedrec.errors import FedrecError
 from fedrec.training.randomness import cohort_positions
+from server.description import read_description
+from server.refusal import Refused
 
 if TYPE_CHECKING:
     from server.attendance import AsksNodes
@@ -158,11 +160,11 @@ def ask_nodes(
     infos = []
     for reply in grid.send_and_receive(asked, timeout=timeout_s):
         node = reply.metadata.src_node_id
-        if reply.has_error():
-            troubles[node] = reply.error.reason or "no reason given"
-        else:
+        try:
             infos.append(_info(reply))
             troubles.pop(node, None)
+        except Refused as reason:
+            troubles[node] = str(reason)
     return infos, troubles
 
 
@@ -184,7 +186,7 @@ def _wait_for_nodes(grid: AsksNodes, nodes: int, timeout_s: float, enough: int) 
 
 
 def _info(reply: Message) -> NodeInfo:
-    record = reply.content.config_records[wire.CONFIG]
+    record = read_description(reply)
     return NodeInfo(
         node_id=reply.metadata.src_node_id,
         partition=cast(int, record[wire.PARTITION]),

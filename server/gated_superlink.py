@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from flwr.supercore.http_logging import LOG_FORMAT, UTCFormatter, get_uvicorn_log_config
+from flwr.supercore.http_logging import get_uvicorn_log_config
 from flwr.supercore.logger import console_handler
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan, _parse_superlink_lifespan_config
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 
+from fedrec.monitoring.logs import LogFormat, configure_logs
 from server.gate import App, Gate
 from server.gate_keys import NodeKeys
 
@@ -40,7 +40,7 @@ _WITHOUT_TLS: dict[str, Any] = {
 def main(words: Sequence[str]) -> None:
     """Serve until a signal ends it. Raises ConfigError for a list of nodes that cannot be read."""
     options, flower = _parser().parse_known_args(words)
-    _log_beside_flower()
+    configure_logs(default=LogFormat.HUMAN)
     keys = None if options.nodes is None else NodeKeys(options.nodes)
     sys.argv = ["flower-superlink", *flower]
     config = _parse_superlink_lifespan_config()
@@ -48,13 +48,6 @@ def main(words: Sequence[str]) -> None:
     inner = uvicorn.Server(_listener(app, config.host, config.port, lifespan="on"))
     outer = _Outer(_outer_config(options, config, Gate(app, keys)))
     asyncio.run(_serve(inner, outer))
-
-
-def _log_beside_flower() -> None:
-    """Write what the gate says as the SuperLink writes what it says."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(UTCFormatter(LOG_FORMAT))
-    logging.getLogger("server").addHandler(handler)
 
 
 class _Outer(uvicorn.Server):

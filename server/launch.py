@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from fedrec.deployment.folders import NODES
 from fedrec.processes import Processes, flower_environment, process_scope
-from fedrec.report import Live, MetricsFile
+from fedrec.report import Live, MetricsFile, RoundLog
 from server.launch_folder import METRICS, STATUS
 from server.launch_status import StatusFile
 from server.launch_superlink import Door, SuperLink, start_superlink
@@ -37,7 +37,7 @@ class Launch:
     threads: int = 0
 
 
-def launch(request: Launch, live: Live) -> Outcome:
+def launch(request: Launch, live: Live | RoundLog) -> Outcome:
     """Start a SuperLink, submit the run and follow it; everything has stopped on return.
 
     Raises FedrecError when the run cannot be started.
@@ -65,7 +65,7 @@ def _submit_and_follow(
     app: Path,
     metrics: MetricsFile,
     status: StatusFile,
-    live: Live,
+    live: Live | RoundLog,
 ) -> Outcome:
     # Flower's modules take half a second to import, which the SuperLink needs to start anyway.
     from server.launch_control import Control

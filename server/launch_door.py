@@ -14,7 +14,7 @@ from fedrec.processes import is_loopback
 from server.launch_superlink import LOOPBACK, Door
 
 DEFAULT_PORT = 8000
-ANY_HOST, ANY_IPV6_HOST = "0.0.0.0", "::"
+ANY_HOST, ANY_IPV6_HOST = "0.0.0.0", "::"  # noqa: S104  a name for it; who asks is warned
 SOON = timedelta(days=30)
 """A certificate that ends within this time is warned of."""
 

@@ -35,8 +35,10 @@ class StatusFile:
             return None
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
+        except (OSError, ValueError, RecursionError):
             return None  # it is being written
+        if not isinstance(content, dict):
+            return None
         return AppStatus(
             state=str(content.get("state")),
             error=content.get("error"),

@@ -95,7 +95,7 @@ def _outcome(
     said = status.read()
     if said is not None and said.state == "finished":
         return Outcome(error=None)
-    if said is not None and said.state == "failed":
+    if said is not None and said.state in ("failed", "stopped"):
         return Outcome(error=said.error or "the server app failed without a message")
     if superlink.process.poll() is not None:
         code = superlink.process.returncode

@@ -6,7 +6,6 @@ by whoever gets it, of a few milliseconds each.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from functools import partial
 from typing import cast
@@ -23,9 +22,6 @@ from fedrec.transport import Packed, pack, unpack
 
 FIRST_LOOK_S, LATER_LOOK_S = 0.05, 1.0
 """How soon to look again for a part of a reply that its node is still sending."""
-
-SHORTEST_S, LONGEST_S, WAITED_SHARE = 0.02, 1.0, 0.05
-"""How often to look for replies: the longer they are waited for, the less often."""
 
 
 def packed_grid(grid: Grid) -> Grid:
@@ -55,20 +51,6 @@ class PackedGrid:
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies to these messages that are there."""
         return [unpacked(reply) for reply in self._grid.pull_messages(message_ids)]
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> list[Message]:
-        """Send messages and wait for the replies; those that come within `timeout` seconds."""
-        missing, replies = set(filter(None, self.push_messages(messages))), list[Message]()
-        began, waited = time.monotonic(), 0.0
-        while missing and (timeout is None or waited < timeout):
-            fresh = list(self.pull_messages(missing))
-            replies += fresh
-            missing -= {reply.metadata.reply_to_message_id for reply in fresh}
-            waited = time.monotonic() - began
-            time.sleep(min(LONGEST_S, max(SHORTEST_S, WAITED_SHARE * waited)) if missing else 0)
-        return replies
 
 
 def packed(messages: Iterable[Message]) -> list[Message]:

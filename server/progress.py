@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Metrics = dict[str, dict[str, float]]
@@ -18,9 +18,10 @@ class RoundReport:
     """What is known of a round when it ends; a line of `metrics.jsonl`.
 
     bytes_up, bytes_down: of all records; group_bytes_up, group_bytes_down: of the arrays, by group.
-    refused: answers that were not used. left_out: nodes that are not asked any more. absent: nodes
+    asked: questions to nodes. refused: answers that were not used, unanswered: questions without
+    one in time, each with its nodes. left_out: nodes that are not asked any more. absent: nodes
     with users in the cohort that were not asked, as they were not connected or had been silent too
-    often.
+    often. ended_at: seconds since 1970.
     """
 
     stage: str
@@ -36,13 +37,29 @@ class RoundReport:
     bytes_down: int = 0
     group_bytes_up: dict[str, int] = field(default_factory=dict)
     group_bytes_down: dict[str, int] = field(default_factory=dict)
+    asked: int = 0
     refused: int = 0
+    refused_nodes: list[int] = field(default_factory=list)
+    unanswered: int = 0
+    silent_nodes: list[int] = field(default_factory=list)
     left_out: int = 0
     absent: int = 0
     slowest_node_s: float = 0.0
     seconds: float = 0.0
     remaining_s: float = 0.0
+    ended_at: float = 0.0
     warnings: list[str] = field(default_factory=list)
+
+    def note_silent(self, nodes: Iterable[int]) -> None:
+        """Count nodes that were asked and did not answer."""
+        silent = list(nodes)
+        self.unanswered += len(silent)
+        self.silent_nodes = sorted({*self.silent_nodes, *silent})
+
+    def note_refused(self, node: int) -> None:
+        """Count an answer that is unfit."""
+        self.refused += 1
+        self.refused_nodes = sorted({*self.refused_nodes, node})
 
 
 @dataclass

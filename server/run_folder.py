@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,16 @@ from typing import Any
 from fedrec.checkpoints.tensors import fingerprint, read_tensors
 from fedrec.config import Config, to_toml
 from fedrec.data.atomic import write_atomically, write_json
+from fedrec.data.json_files import read_json_value
+from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError, FedrecError
 from server.federation import Federation
 from server.optimizers import moments, restore_moments
 from server.progress import Progress, RoundReport
 from server.state_file import write_tensors
+from server.status_file import StatusWriter
 from server.strategy import StageStrategy
 from server.strikes import Strikes
-
-LOG = logging.getLogger(__name__)
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 class RunFolder:
@@ -34,6 +32,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
+        self._status = StatusWriter(path / "status.json")
         self._results = path / "results.json"
         self._state = self.checkpoints / "state.json"
 
@@ -55,33 +54,14 @@ class RunFolder:
         text = to_toml(config).encode()
         write_atomically(self.path / "config.toml", lambda stream: stream.write(text))
 
-    @contextmanager
-    def status(self) -> Iterator[None]:
-        """Keep `status.json` true: running, then finished, or failed and why.
+    def status(self) -> AbstractContextManager[None]:
+        """Keep `status.json` true: running, then finished, or failed or stopped and why."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self._status.kept()
 
-        Raises FedrecError where the disk takes no more, which hurts nothing that is there.
-        """
-        try:
-            self._write_status("running", None)
-            yield
-            self._write_status("finished", None)
-        except BaseException as error:
-            reason = self._reason(error)
-            if not isinstance(error, FedrecError):
-                LOG.exception("the run failed")
-            with suppress(OSError):
-                self._write_status("failed", reason)
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
-                raise FedrecError(reason) from error
-            raise
-
-    def _reason(self, error: BaseException) -> str:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            return (
-                f"cannot write in {self.path}: {error.strerror}; what was saved before is whole, "
-                "so make room and go on with --resume"
-            )
-        return str(error) or type(error).__name__
+    def doing(self, what: str, stage: str | None = None, round_number: int | None = None) -> None:
+        """Say in `status.json` what is done from now on."""
+        self._status.doing(what, stage, round_number)
 
     def append_round(self, report: RoundReport) -> None:
         """Add a line to `metrics.jsonl`; it is on disk before a state that counts its round."""
@@ -95,13 +75,13 @@ class RunFolder:
         if not self.metrics.exists():
             return
         kept = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
+                of_stage, at = str(entry["stage"]), int(entry["round"])
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the line that a kill cut short
-            known = entry["stage"] in finished
-            if known or (entry["stage"] == stage and entry["round"] <= round_number):
+            if of_stage in finished or (of_stage == stage and at <= round_number):
                 kept.append(line + "\n")
         text = "".join(kept).encode()
         write_atomically(self.metrics, lambda stream: stream.write(text))
@@ -127,7 +107,7 @@ class RunFolder:
             "progress": asdict(strategy.progress),
             "strikes": strategy.exchange.strikes.saved(),
         }
-        write_json(self._state, about)
+        write_sealed(self._state, about)
         for former in self.checkpoints.glob("state-*.safetensors"):
             if former.name != name:
                 former.unlink()
@@ -137,8 +117,12 @@ class RunFolder:
 
         Raises FedrecError where the state is damaged, of other frozen groups or of another parent.
         """
-        about = self._read_json(self._state)
-        if about is None or about.get("stage") != strategy.stage.name:
+        about = self._read_json(self._state, read_sealed)
+        if about is None:
+            return False
+        if not isinstance(about.get("stage"), str):
+            raise CheckpointError(f"{self._state} is damaged: it is of no stage")
+        if about["stage"] != strategy.stage.name:
             return False
         if about.get("frozen") != strategy.frozen_fingerprint:
             raise CheckpointError(
@@ -153,7 +137,7 @@ class RunFolder:
             )
         try:
             self._restore(strategy, about)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
         return True
 
@@ -162,14 +146,14 @@ class RunFolder:
 
         Raises CheckpointError where the state is damaged.
         """
-        about = self._read_json(self._state) or {}
+        about = self._read_json(self._state, read_sealed) or {}
         try:
             strikes.restore(about.get("strikes", []), federation)
         except TypeError as error:
             raise CheckpointError(f"{self._state} is damaged: {error!r}") from error
 
     def _restore(self, strategy: StageStrategy, about: Mapping[str, Any]) -> None:
-        path = self.checkpoints / about["tensors"]
+        path = self.checkpoints / Path(about["tensors"]).name
         tensors: dict[str, Any] = read_tensors(path)
         if fingerprint(tensors) != about["fingerprint"]:
             raise CheckpointError(f"{path} does not hold what {self._state} was written for")
@@ -184,24 +168,20 @@ class RunFolder:
 
     def stage_results(self) -> dict[str, Any]:
         """Results of the stages that have ended, from `results.json`."""
-        content = self._read_json(self._results) or {}
+        content = self._read_json(self._results, read_json_value) or {}
         return dict(content.get("stages", {}))
 
     def write_results(self, results: Mapping[str, Any]) -> None:
         """Write `results.json`."""
         write_json(self._results, results)
 
-    def _read_json(self, path: Path) -> dict[str, Any] | None:
-        if not path.exists():
+    def _read_json(self, path: Path, read: Callable[[Path], Any]) -> dict[str, Any] | None:
+        if not os.path.lexists(path):
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            content = read(path)
+        except (OSError, ValueError) as error:
             raise FedrecError(f"{path} is damaged: {error}") from error
         if not isinstance(content, dict):
             raise FedrecError(f"{path} is damaged: it holds a {type(content).__name__}")
         return content
-
-    def _write_status(self, state: str, error: str | None) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "status.json", {"state": state, "error": error, "pid": os.getpid()})

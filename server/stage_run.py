@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from flwr.app import ArrayRecord
@@ -13,6 +15,8 @@ from fedrec.checkpoints.tensors import Arrays, by_group, model_arrays
 from fedrec.config import Config, to_flat
 from fedrec.errors import FedrecError
 from fedrec.model.build import build_model
+from fedrec.monitoring.log_context import go_on_with
+from fedrec.report.round_line import round_line
 from fedrec.stages import STAGES, Stage, stage_groups, without_parents
 from fedrec.training.personal import personal_parts
 from server.attendance import Attendance
@@ -60,6 +64,8 @@ class StageRunner:
         """
         if stage.name in self.results or stage.name in self._left_out():
             return
+        go_on_with(stage=stage.name, round=None)
+        self.folder.doing("starting", stage.name)
         start, parent = self._starting_point(stage)
         strategy = self._strategy(stage, start, parent)
         resumed = self.config.run.resume and self.folder.load_state(strategy)
@@ -72,6 +78,7 @@ class StageRunner:
         test = self._test(strategy)
         metrics = test.run()
         strategy.progress.add_traffic(strategy.report)
+        self.folder.doing("writing the checkpoint", stage.name)
         save_checkpoint(
             self.folder.checkpoints,
             {**strategy.frozen, **strategy.best_arrays},
@@ -148,10 +155,16 @@ class StageRunner:
             strikes=self.strikes,
             ask=self.grid.send_and_receive,
         )
+        strategy.exchange.on_doing = partial(self._on_doing, strategy)
         return strategy
+
+    def _on_doing(self, strategy: StageStrategy, what: str) -> None:
+        go_on_with(stage=strategy.report.stage, round=strategy.report.round)
+        self.folder.doing(what, strategy.report.stage, strategy.report.round)
 
     def _on_round(self, strategy: StageStrategy, report: RoundReport) -> None:
         self.folder.append_round(report)
+        LOG.info(round_line(asdict(report), report.validation))
         if report.validation is not None:
             self.folder.save_state(strategy)
 

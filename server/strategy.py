@@ -166,7 +166,7 @@ class StageStrategy(FedAvg):
             there = sum(node.node_id in cohort for node in present)
             return there >= min(self._needed, len(cohort))
 
-        present = self.attendance.wait_until(enough, self.exchange.warn, f"round {number}")
+        present = self.attendance.wait_until(enough, self.exchange.say_waiting, f"round {number}")
         self.exchange.forget_absent(present)
         there = [node for node in present if node.node_id in cohort]
         asked = self.attendance.rested(there, self._needed)
@@ -341,7 +341,7 @@ class StageStrategy(FedAvg):
         gate = self.arrays.get("gate", self.frozen.get("gate"))
         report.gate = None if gate is None else float(gate[0])
         report.left_out = len(self.exchange.strikes.left_out())
-        report.seconds = time.monotonic() - self._started
+        report.seconds, report.ended_at = time.monotonic() - self._started, time.time()
         report.users_per_s = report.users / max(report.seconds, 1e-9)
         progress.seconds += report.seconds
         progress.add_traffic(report)

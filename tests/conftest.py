@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,7 @@ from fedrec.config import Config, load_config
 from fedrec.data import Columns, PreparedData, prepare, write_features
 from fedrec.model.build import build_model
 from fedrec.model.feddmmr import FedDMMR
+from fedrec.monitoring.logs import FORMAT, LEVEL
 from fedrec.training.node import Node, load_modalities
 
 torch.set_num_threads(1)  # nothing here needs more, and tests may run side by side
@@ -29,7 +31,7 @@ TOY = (
     "memory.short_term=3 memory.long_term=3 memory.novelty=0.2 "
     "training.objective=sampled_softmax training.local_steps=1 training.clip_norm=0 "
     "training.local_learning_rate=0.5 training.memory_mib=64 "
-    "federation.weighting=examples federation.max_weight=10"
+    "federation.draw=users federation.weighting=examples federation.max_weight=10"
 ).split()
 TOY_STAGE = "windows=0 positions=0 negatives=5 surprise=0.5 contrastive_temperature=0.2".split()
 TOY_LOSSES = "stages.alignment.contrastive_weight=0.3 stages.routing.balance_weight=0.2".split()
@@ -116,3 +118,17 @@ def shared_data() -> Path:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def logging_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test configures is undone."""
+    monkeypatch.delenv(FORMAT, raising=False)
+    monkeypatch.delenv(LEVEL, raising=False)
+    names = (None, "fedrec", "server", "client", "features", "flwr")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(one, one.level, list(one.handlers)) for one in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers

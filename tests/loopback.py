@@ -37,6 +37,7 @@ SMALL_STAGE = {
 SMALL = {
     "run.threads": 1,
     "run.baselines": False,
+    "federation.draw": "users",
     "federation.users_per_round": 0,
     "federation.optimizer": "fedadam",
     "federation.weighting": "examples",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,17 @@ from fedrec.checkpoints.tensors import (
     read_tensors,
     write_tensors,
 )
-from fedrec.data.atomic import write_json
+from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError
 
 FORMAT = 2  # 2: `catalogue` is a fingerprint of the keys and features of trained items alone
+
+_KINDS: tuple[tuple[str, type, str], ...] = (
+    *((key, dict, "a table") for key in ("groups", "initial", "feature_dims", "config", "metrics")),
+    *((key, list, "a list") for key in ("trained", "skipped")),
+    *((key, str, "a text") for key in ("stage", "fingerprint", "catalogue")),
+    *((key, int, "a number") for key in ("round", "num_items")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +74,7 @@ def save_checkpoint(folder: Path, arrays: Arrays, **about: Any) -> Checkpoint:
     path = folder / f"{manifest.stage}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(path, arrays)
-    write_json(path.with_suffix(".json"), asdict(manifest))
+    write_sealed(path.with_suffix(".json"), asdict(manifest))
     return Checkpoint(manifest, arrays, path)
 
 
@@ -79,7 +85,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     is not the one that the manifest was written for; the message names the group.
     """
     manifest = _read_manifest(path.with_suffix(".json"))
-    arrays = {name: value.astype(np.float32) for name, value in read_tensors(path).items()}
+    arrays = _floats(path)
     found = group_fingerprints(arrays)
     for group in sorted(manifest.groups.keys() | found.keys()):
         if found.get(group) != manifest.groups.get(group):
@@ -92,12 +98,20 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(manifest, arrays, path)
 
 
+def _floats(path: Path) -> Arrays:
+    tensors = read_tensors(path)
+    for name, value in tensors.items():
+        if value.dtype != np.float32:
+            raise CheckpointError(f"{path} is damaged: {name} is {value.dtype}, expected float32")
+    return {name: value.astype(np.float32) for name, value in tensors.items()}
+
+
 def _read_manifest(path: Path) -> Manifest:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_sealed(path)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint manifest {path}") from None
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None
@@ -106,9 +120,11 @@ def _read_manifest(path: Path) -> Manifest:
         manifest = Manifest(**content)
     except TypeError as error:
         raise CheckpointError(f"{path}: not a checkpoint manifest: {error}") from error
-    for key in ("groups", "initial", "feature_dims", "config", "metrics"):
-        if not isinstance(getattr(manifest, key), dict):
-            raise CheckpointError(f"{path}: {key} is {getattr(manifest, key)!r}, expected a table")
+    for key, kind, expected in _KINDS:
+        if not isinstance(getattr(manifest, key), kind):
+            raise CheckpointError(
+                f"{path}: {key} is {getattr(manifest, key)!r:.100}, expected {expected}"
+            )
     return manifest
 
 

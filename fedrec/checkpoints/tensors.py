@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 from torch import nn
 
 from fedrec.data.atomic import write_atomically
+from fedrec.data.plain_files import check_plain
 from fedrec.errors import CheckpointError
 from fedrec.model.feddmmr import group_of
 
@@ -75,8 +76,9 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None
 def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
     """Read a safetensors file. Raises CheckpointError where it is missing or damaged."""
     try:
+        check_plain(path)
         return dict(load(path.read_bytes()))
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint {path}") from None
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error

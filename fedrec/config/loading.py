@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -13,6 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 from fedrec.config.schema import Config
 from fedrec.errors import ConfigError
 
+_DEEPEST = 8  # tables in tables; no setting lies that deep
 Scalar = bool | int | float | str
 Section = TypeVar("Section")
 
@@ -27,13 +30,24 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     Raises ConfigError for an unreadable file, an unknown key (naming the nearest valid one), a
     wrong type or an impossible value.
     """
-    flat: dict[str, Scalar] = {}
-    if path is not None:
-        flat.update(_flatten(_read_toml(path)))
-    for override in overrides:
-        key, value = _parse_override(override)
-        flat[key] = value
-    return from_flat(flat)
+    named = dict(map(_parse_override, overrides))
+    if path is None:
+        return from_flat(named)
+    held = _flatten(_read_toml(path))
+    try:
+        return from_flat({**held, **named})
+    except ConfigError as error:
+        if not _is_sound(named):
+            raise
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _is_sound(named: Mapping[str, Scalar]) -> bool:
+    try:
+        from_flat(named)
+    except ConfigError:
+        return False
+    return True
 
 
 def from_flat(flat: Mapping[str, Scalar]) -> Config:
@@ -41,7 +55,7 @@ def from_flat(flat: Mapping[str, Scalar]) -> Config:
     known = to_flat(Config())
     for key in flat:
         if key not in known:
-            raise ConfigError(f"unknown key {key!r}{_nearest(key, known)}")
+            raise ConfigError(f"unknown key {key!r:.200}{_nearest(key[:100], known)}")
     return _build(Config(), "", flat)
 
 
@@ -74,12 +88,16 @@ def format_scalar(value: Scalar) -> str:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):  # one that nobody fills would never end
+            raise ConfigError(f"{path}: cannot be read: it is a pipe, expected a file")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {path}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not valid TOML: nested too deep") from error
+    except ValueError as error:  # of TOML, of text, of numbers with too many digits, of the name
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -89,9 +107,12 @@ def _parse_override(override: str) -> tuple[str, Scalar]:
         raise ConfigError(f"override {override!r}: expected key=value")
     key, text = ALIASES.get(key.strip(), key.strip()), text.strip()
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        tables = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return key, text  # a bare word or path is a string
+    if len(tables) > 1:
+        raise ConfigError(f"override {override!r:.200}: expected one value in one line")
+    value = tables["value"]
     is_text = isinstance(to_flat(Config()).get(key), str) and not isinstance(value, str)
     return key, text if is_text else value  # a folder may be called 2024
 
@@ -105,7 +126,7 @@ def _as_tables(section: Any) -> Any:
 def _flatten(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     flat: dict[str, Scalar] = {}
     for name, value in tables.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and prefix.count(".") < _DEEPEST:
             flat.update(_flatten(value, f"{prefix}{name}."))
         else:
             flat[prefix + name] = value
@@ -129,11 +150,11 @@ def _build(default: Section, prefix: str, flat: Mapping[str, Scalar]) -> Section
 
 
 def _typed(key: str, value: Scalar, expected: type) -> Scalar:
-    if expected is float and type(value) is int:
+    if expected is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     if type(value) is not expected:
         raise ConfigError(
-            f"{key} = {value!r}: expected {expected.__name__}, got {type(value).__name__}"
+            f"{key} = {value!r:.200}: expected {expected.__name__}, got {type(value).__name__}"
         )
     return value
 

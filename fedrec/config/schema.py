@@ -42,9 +42,12 @@ class FederationConfig:
     """Who trains in a round, and how the server steps.
 
     nodes: Flower nodes that must have registered before the first round.
-    users_per_round: size of the cohort, drawn from (seed, round) over all nodes' users; 0 = all.
-    weighting: what a user's update counts: `examples`, `sqrt` of them, or `uniform`;
-    max_weight: its bound. beta_1, beta_2, tau: of the server optimiser (Reddi et al. 2021).
+    draw: what a cohort is drawn of, `users`, or `windows` of at most model.max_len of their
+    training interactions: who has done more then trains more often, as when everybody's windows
+    are in one place. users_per_round: size of the cohort, in these; drawn from (seed, round) over
+    all nodes; 0 = all. weighting: what a user's update counts: `examples`, `sqrt` of them, or
+    `uniform`; max_weight: its bound. beta_1, beta_2, tau: of the server optimiser (Reddi et al.
+    2021).
     item_averaging: what the summed updates of a row of the item table are divided by: `cohort`, all
     that the round's users weigh, or `row`, what those weigh who met the item, but at least the
     share `row_share` of all. `row` tells the server how much weight met which item.
@@ -66,10 +69,11 @@ class FederationConfig:
     """
 
     nodes: int = 2
-    users_per_round: int = 128
+    draw: str = "windows"
+    users_per_round: int = 64
     optimizer: str = "fedadam"
     beta_1: float = 0.9
-    beta_2: float = 0.99
+    beta_2: float = 0.999
     tau: float = 1e-8
     weighting: str = "examples"
     max_weight: float = 200.0
@@ -95,6 +99,7 @@ class FederationConfig:
         positive(self, "absence_timeout_s", "failed_rounds")
         at_least(self, "users_per_round", 0)
         one_of(self, "optimizer", ("fedadam", "fedyogi", "fedadagrad", "fedavg", "fedavgm"))
+        one_of(self, "draw", ("users", "windows"))
         one_of(self, "weighting", ("examples", "sqrt", "uniform"))
         one_of(self, "item_averaging", ("cohort", "row"))
         one_of(self, "transport", ("float32", "float16", "int8"))
@@ -297,9 +302,10 @@ class StageConfig:
     final_rate: the share of it that a cosine decay ends at. backbone_rate: multiple of it for the
     backbone group. contrastive_weight, contrastive_temperature, surprise: of the alignment loss,
     whose instances count 1 + surprise * (how unexpected the item is to the trunk).
-    balance_weight: of the load-balancing loss. windows: history windows a user trains on in a
-    round, positions: predicted in a window, both drawn at random, 0 = all of them. negatives: items
-    drawn per user and step, uniformly among those absent from the user's training history.
+    balance_weight: of the load-balancing loss. windows: of a user's history, trained on in a
+    round at most, positions: predicted in a window, both drawn at random, 0 = all of them, or all
+    that `federation.draw` gives the user. negatives: items drawn per user and step, uniformly among
+    those absent from the user's training history.
     """
 
     rounds: int = 100
@@ -340,11 +346,11 @@ class StagesConfig:
     force: bool = False
     backbone: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=400,
-            learning_rate=4e-3,
+            rounds=1000,
+            learning_rate=8e-3,
+            warmup_rounds=100,
             final_rate=0.05,
             backbone_rate=0.5,
-            windows=2,
         )
     )
     alignment: StageConfig = field(
@@ -352,7 +358,6 @@ class StagesConfig:
             rounds=40,
             learning_rate=1e-2,
             final_rate=0.1,
-            windows=1,
             positions=16,
             negatives=100,
             contrastive_weight=0.1,
@@ -364,7 +369,6 @@ class StagesConfig:
             learning_rate=4e-3,
             final_rate=0.1,
             backbone_rate=0.1,
-            windows=1,
             positions=16,
             negatives=100,
             balance_weight=0.01,

@@ -9,6 +9,7 @@ import numpy as np
 
 from fedrec.data.arrays import IMPORTED
 from fedrec.data.arrow import pa, pq
+from fedrec.data.atomic import copy_file
 from fedrec.data.catalogue import Catalogue, items_table
 from fedrec.data.checksum import digest_file
 from fedrec.data.derived import Content, derive
@@ -63,8 +64,8 @@ def _write(
     keys = list(added)
     for name in data.manifest["files"]:
         copied = folder / name
-        copied.parent.mkdir(exist_ok=True)
-        copied.write_bytes((data.path / name).read_bytes())
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copy_file(data.path / name, copied)
     table = pq.read_table(data.path / ITEMS)
     new = items_table(keys, added, first=data.num_items + 1)
     write_table(folder / ITEMS, pa.concat_tables([table, new], promote_options="default"))

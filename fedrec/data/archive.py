@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
+import lzma
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,10 +14,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from fedrec.data.bounded import Bounded
 from fedrec.data.checksum import digest_file
+from fedrec.data.plain_files import check_plain
 from fedrec.errors import DataError
 
 _IGNORED_TOP = "__MACOSX"
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+# What the library of zip archives raises besides, over one that is not sound.
+_NO_ARCHIVE = (
+    *_DAMAGED, ValueError, NotImplementedError, RuntimeError, struct.error, OverflowError,
+    IndexError,
+)  # fmt: skip
 
 
 class Source:
@@ -29,12 +41,12 @@ class Source:
         self.chosen: str | None = None
         self._members: dict[str, zipfile.ZipInfo] | None = None
         self._asked: set[str] = set()
-        if path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path)):
+        if os.path.isfile(path) and (path.suffix == ".zip" or _is_archive(path)):
             self._members = _members_of(path)
-        elif path.is_file():
+        elif os.path.isfile(path):
             self.path, self.chosen = path.parent, path.name
             self._asked.add(path.name)
-        elif not path.is_dir():
+        elif not os.path.isdir(path):
             raise DataError(f"{path}: no such file or folder")
 
     def find(self, *names: str) -> str | None:
@@ -70,11 +82,11 @@ class Source:
         with ExitStack() as stack:
             try:
                 raw = stack.enter_context(self._open_raw(name))
-            except (OSError, RuntimeError, NotImplementedError) as error:
+            except _NO_ARCHIVE as error:
                 raise DataError(f"{self.label(name)}: cannot be opened ({error})") from error
             try:
-                yield _decompressed(raw, stack) if name.endswith(".gz") else raw
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                yield self._bounded(name, raw, stack)
+            except _DAMAGED as error:
                 raise DataError(f"{self.label(name)}: the file is damaged ({error})") from error
 
     def fingerprints(self) -> dict[str, str | None]:
@@ -89,16 +101,32 @@ class Source:
             return digest_file(self.path) if name == self.path.name else None
         return digest_file(self.path / name) if self._has(name) else None
 
+    def _bounded(self, name: str, raw: BinaryIO, stack: ExitStack) -> BinaryIO:
+        """The content, decompressed, which may not be out of all proportion to what is stored."""
+        zipped = name.endswith(".gz")
+        if self._members is None and not zipped:
+            return raw
+        content = _decompressed(raw, stack) if zipped else raw
+        return cast(BinaryIO, io.BufferedReader(Bounded(content, self._stored_bytes(name))))
+
+    def _stored_bytes(self, name: str) -> int:
+        if self._members is None:
+            return (self.path / name).stat().st_size
+        return self._members[name].compress_size
+
     def _has(self, name: str) -> bool:
-        return (self.path / name).is_file() if self._members is None else name in self._members
+        if self._members is not None:
+            return name in self._members
+        return os.path.isfile(self.path / name)
 
     def _listing(self) -> list[str]:
         if self._members is not None:
             return [name for name in self._members if "/" not in name]
-        return [entry.name for entry in self.path.iterdir() if entry.is_file()]
+        return [entry.name for entry in self.path.iterdir() if os.path.isfile(entry)]
 
     def _open_raw(self, name: str) -> BinaryIO:
         if self._members is None:
+            check_plain(self.path / name)
             return (self.path / name).open("rb")
         # the member keeps its own reference to the archive's file and closes it
         with zipfile.ZipFile(self.path) as archive:
@@ -109,11 +137,18 @@ def _decompressed(raw: BinaryIO, stack: ExitStack) -> BinaryIO:
     return cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")))
 
 
+def _is_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except _NO_ARCHIVE:
+        return False
+
+
 def _members_of(path: Path) -> dict[str, zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [info for info in archive.infolist() if not info.is_dir()]
-    except zipfile.BadZipFile as error:
+    except _NO_ARCHIVE as error:
         raise DataError(f"{path}: not a sound zip archive ({error})") from error
     paths = [(_safe_path(path, info), info) for info in entries]
     paths = [(inside, info) for inside, info in paths if inside.parts[0] != _IGNORED_TOP]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tokenize
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.data.archive import Source
+from fedrec.data.json_files import read_json_value
+from fedrec.data.plain_files import check_plain
 from fedrec.data.rows import COMMA, check_columns, read_rows
 from fedrec.errors import DataError
 
@@ -21,6 +23,11 @@ MOVIELENS_COLUMN = "movieId"
 # What `fedrec extract` and imports note to know their own files again.
 _FILES_OWN = ("recipe_sha256", "faults", "first_frames", "imported")
 _WIDTHS_BYTES = (2, 4, 8)
+# What numpy raises over a header: it is Python's text, and read as such, but not run.
+_UNREADABLE = (
+    OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError,
+    SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 
 
 def open_array(path: Path) -> NDArray[np.floating[Any]]:
@@ -30,8 +37,11 @@ def open_array(path: Path) -> NDArray[np.floating[Any]]:
     with a fraction in rows and columns. Nothing is unpickled.
     """
     try:
-        values = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, OverflowError, tokenize.TokenError) as error:
+        check_plain(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a header as Python 2 wrote it
+            values = np.lib.format.open_memmap(path, mode="r")
+    except _UNREADABLE as error:
         raise DataError(f"{path}: not an array file ({error})") from error
     if values.dtype.kind != "f" or values.dtype.itemsize not in _WIDTHS_BYTES:
         raise DataError(
@@ -74,7 +84,7 @@ def described(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     if not beside.is_file():
         return dict(known)
     try:
-        told = json.loads(beside.read_text(encoding="utf-8"), parse_constant=_no_number)
+        told = read_json_value(beside)
         return {key: value for key, value in {**known, **told}.items() if key not in _FILES_OWN}
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{beside}: cannot be read ({error})") from error
@@ -95,7 +105,3 @@ def _row_and_key(place: str, fields: list[str], num_rows: int) -> tuple[int, str
     if not whole or int(text) >= num_rows or len(fields) != 2 or not fields[1]:
         raise DataError(f"{place}: {','.join(fields)!r}, expected a row below {num_rows} and a key")
     return int(text), fields[1]
-
-
-def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number that JSON has")

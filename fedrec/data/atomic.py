@@ -33,6 +33,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Write a file's content under another name, whole or not at all."""
+
+    def copy(stream: BinaryIO) -> None:
+        with source.open("rb") as content:
+            shutil.copyfileobj(content, stream)
+
+    write_atomically(target, copy)
+
+
 @contextmanager
 def new_folder(out: Path, *, replace: bool = False) -> Iterator[Path]:
     """A sibling of `out` to fill; it takes the name `out` only after the body has finished.

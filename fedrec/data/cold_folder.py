@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.data.arrow import pa, pq
+from fedrec.data.atomic import copy_file
 from fedrec.data.cold import ColdHistories, draw_cold_items, hold_out_cold
 from fedrec.data.derived import Content, derive
 from fedrec.data.features import FeatureTable, map_tensors, write_rows
@@ -55,7 +56,7 @@ def _write(data: PreparedData, folder: Path, *, share: float, seed: int) -> Cont
     new_number = np.argsort(numbers).astype(np.int32)
     items = new_number[data.items[histories.kept]]
     _write_interactions(data, folder, histories, items, counts={COLD: int(cold.sum())})
-    (folder / USERS).write_bytes((data.path / USERS).read_bytes())
+    copy_file(data.path / USERS, folder / USERS)
     return {
         "counts": {"users": data.num_users, "items": data.num_items, "interactions": len(items)},
         "warm_items": data.num_items - int(cold.sum()),

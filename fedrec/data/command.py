@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from fedrec.data.raw import Columns
 from fedrec.data.registry import dataset_named
 from fedrec.data.split import SPLITS, TEST_QUANTILE, VALIDATION_QUANTILE
 from fedrec.errors import FedrecError
+from fedrec.processes import stopped_by_exception
 
 _FILES = "Which files"
 _CHOICES = "What to keep and hold out"
@@ -132,7 +132,7 @@ def prepare_command(
         position=position_column,
         items=items,
     )
-    with _errors_in_words(), _stopped_by_exception():
+    with _errors_in_words(), stopped_by_exception():
         folder = prepare(
             name,
             source=source,
@@ -154,7 +154,7 @@ def prepare_command(
 
 
 def _derive(name: str, given: Mapping[str, Any]) -> None:
-    with _errors_in_words(), _stopped_by_exception():
+    with _errors_in_words(), stopped_by_exception():
         folder, written = derive_folder(name, given)
         if not written:
             typer.echo(f"{folder} was made from the same folder with the same settings")
@@ -204,17 +204,3 @@ def _errors_in_words() -> Iterator[None]:
     except FedrecError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-
-
-@contextmanager
-def _stopped_by_exception() -> Iterator[None]:
-    """Let a termination signal raise, so that nothing half-written stays."""
-
-    def stop(signum: int, frame: object) -> None:
-        raise SystemExit(128 + signum)
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

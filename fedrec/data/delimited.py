@@ -61,7 +61,7 @@ def read_delimited(source: Source, name: str, layout: Layout) -> Interactions:
         times, unit = _times(table, layout)
         users, items = (_sound_keys(table[key], layout) for key in (layout.user, layout.item))
         labels = None if layout.label is None else _sound_labels(table[layout.label])
-    except (pa.ArrowInvalid, DataError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OverflowError, DataError) as error:
         _raise_first_fault(source, name, header, layout)
         raise DataError(f"{source.label(name)}: {error}") from error
     if not len(times):
@@ -89,7 +89,7 @@ def _parse(source: Source, name: str, header: list[str], layout: Layout) -> Any:
     """The columns of the layout; times stay text where they are not whole numbers."""
     try:
         return _parse_as(source, name, header, layout, pa.int64())
-    except pa.ArrowInvalid:
+    except pa.ArrowException:
         return _parse_as(source, name, header, layout, pa.string())
 
 

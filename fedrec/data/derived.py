@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedrec.data.atomic import new_folder, write_json
+from fedrec.data.atomic import new_folder
 from fedrec.data.checksum import digest_file
 from fedrec.data.folder import MANIFEST, digests, read_manifest, verify_files
 from fedrec.data.prepared import PreparedData
+from fedrec.data.sealed import write_sealed
 from fedrec.errors import DataError
 
 Content = Mapping[str, Any]
@@ -54,7 +55,7 @@ def derive(
             "derived_from": {key: manifest[key] for key in ("name", "settings", "source")},
             "files": digests(folder, names),
         }
-        write_json(folder / MANIFEST, described)
+        write_sealed(folder / MANIFEST, described)
     return True
 
 

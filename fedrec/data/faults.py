@@ -62,7 +62,8 @@ def first_time_fault(times: Iterable[str | None]) -> str | None:
 
 def _whole_id_fault(value: str, first: int) -> str | None:
     text = value.strip()
-    sound = text.isascii() and text.isdigit() and first <= int(text) < 2**63
+    short = text.isascii() and text.isdigit() and len(text.lstrip("0")) < 20
+    sound = short and first <= int(text.lstrip("0") or "0") < 2**63
     return None if sound else f"a whole number, {first} or more"
 
 

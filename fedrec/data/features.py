@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from safetensors.numpy import save
 
 from fedrec.data.atomic import write_atomically, write_json
 from fedrec.data.checksum import digest_file
-from fedrec.data.folder import FEATURES, read_json, record_files
+from fedrec.data.folder import FEATURES, read_json, record_files, verify_once
+from fedrec.data.json_files import parse_json
+from fedrec.data.plain_files import check_plain
 from fedrec.errors import DataError
 
 _BLOCK_ROWS = 1 << 16
@@ -50,12 +51,19 @@ class FeatureTable:
         return float(self.present[1:].mean()) if len(self.present) > 1 else 0.0
 
     @classmethod
-    def open(cls, folder: Path, name: str, num_items: int) -> FeatureTable:
+    def open(
+        cls, folder: Path, name: str, num_items: int, files: Mapping[str, str] | None = None
+    ) -> FeatureTable:
         """Map `folder`/features/`name`.safetensors.
 
+        files: sha256 of the folder's files by name, from its manifest.
         Raises DataError where the files are missing, damaged, or made for another catalogue.
         """
-        path = folder / FEATURES / f"{name}.safetensors"
+        about, held = f"{FEATURES}/{name}.json", f"{FEATURES}/{name}.safetensors"
+        path = folder / held
+        verify_once(folder, about, files or {})
+        manifest = read_feature_manifest(folder, name)
+        verify_once(folder, held, {held: manifest["sha256"], **(files or {})})
         tensors = map_tensors(path)
         if not {"features", "present"} <= tensors.keys():
             raise DataError(f"{path}: holds {sorted(tensors)}, expected features and present")
@@ -68,23 +76,32 @@ class FeatureTable:
             )
         if present.shape != (rows,):
             raise DataError(f"{path}: present is {list(present.shape)}, expected [{rows}]")
-        return cls(name, values, np.asarray(present) != 0, read_feature_manifest(folder, name))
+        return cls(name, values, np.asarray(present) != 0, manifest)
 
 
 class FeatureTables(Mapping[str, FeatureTable]):
-    """The modalities of a prepared folder by name, each opened when it is first asked for."""
+    """The modalities of a prepared folder by name, each opened when it is first asked for.
 
-    def __init__(self, folder: Path, num_items: int) -> None:
+    files: sha256 of the folder's files by name, from its manifest; a modality that it names and
+    whose files are gone is an error when it is opened.
+    """
+
+    def __init__(
+        self, folder: Path, num_items: int, files: Mapping[str, str] | None = None
+    ) -> None:
         self._folder = folder
         self._num_items = num_items
-        self._names = modalities(folder)
+        self._files = files or {}
+        named = (Path(name) for name in self._files if Path(name).parent.name == FEATURES)
+        listed = {path.stem for path in named if path.suffix == ".json"}
+        self._names = sorted({*modalities(folder), *listed})
         self._opened: dict[str, FeatureTable] = {}
 
     def __getitem__(self, name: str) -> FeatureTable:
         if name not in self._names:
             raise KeyError(name)
         if name not in self._opened:
-            self._opened[name] = FeatureTable.open(self._folder, name, self._num_items)
+            self._opened[name] = FeatureTable.open(self._folder, name, self._num_items, self._files)
         return self._opened[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -199,11 +216,12 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
     kinds = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "U8": "u1", "BOOL": "?"}
     kinds |= {"I32": "<i4", "I64": "<i8"}
     try:
+        check_plain(path)
         mapped = np.memmap(path, dtype=np.uint8, mode="r")
         size = int.from_bytes(mapped[:8].tobytes(), "little")
         if not 0 < size <= min(_HEADER_LIMIT_BYTES, len(mapped) - 8):
             raise ValueError(f"header of {size} bytes")
-        header = json.loads(mapped[8 : 8 + size].tobytes())
+        header = parse_json(mapped[8 : 8 + size].tobytes())
         header.pop("__metadata__", None)
         tensors = {}
         for name, entry in header.items():
@@ -211,7 +229,9 @@ def map_tensors(path: Path) -> dict[str, NDArray[Any]]:
             if not 0 <= begin <= end <= len(mapped) - 8 - size:
                 raise ValueError(f"{name} lies outside the file")
             part = mapped[8 + size + begin : 8 + size + end]
+            if any(length < 0 for length in entry["shape"]):
+                raise ValueError(f"{name} has shape {entry['shape']}")
             tensors[name] = part.view(kinds[entry["dtype"]]).reshape(entry["shape"])
         return tensors
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: not a sound safetensors file ({error})") from error

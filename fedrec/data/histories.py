@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from fedrec.data.arrow import pa
 from fedrec.data.atomic import write_atomically
 from fedrec.data.features import map_tensors
-from fedrec.data.folder import HISTORIES, INTERACTIONS, SPLIT, read_column
+from fedrec.data.folder import HISTORIES, INTERACTIONS, SPLIT, read_column, verify_once
 from fedrec.data.split import HeldOut, SplitRule, hold_out
 from fedrec.errors import DataError
 
@@ -61,11 +61,14 @@ def open_histories(
 ) -> Histories:
     """The histories of a prepared folder, read only: mapped, or read from an older folder.
 
-    Raises DataError where they do not fit the manifest's counts. Of a mapped file only the shapes
-    and the ends are looked at; `verify_files` finds what else may be wrong with it.
+    Raises DataError where they are not as they were written, or do not fit the manifest's counts. A
+    mapped file is read once by every process that opens it; beside its checksum only the shapes and
+    the ends are looked at.
     """
     if HISTORIES in manifest["files"]:
+        verify_once(folder, HISTORIES, manifest["files"])
         return _mapped(folder, manifest["counts"])
+    verify_once(folder, INTERACTIONS, manifest["files"])
     offsets, items = _from_interactions(folder, manifest["counts"])
     held_out = _hold_out(folder, split, offsets)
     for array in (offsets, items, held_out.train_end, held_out.validation, held_out.test):

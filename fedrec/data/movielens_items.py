@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fedrec.data.archive import Source
 from fedrec.data.catalogue import Catalogue, Item, catalogue_of, compose_text
+from fedrec.data.json_files import parse_json
 from fedrec.data.rows import COMMA, Dialect, read_records
 from fedrec.errors import DataError
 
@@ -110,7 +110,7 @@ def from_items_jsonl(source: Source, name: str, key: str) -> Catalogue:
         with source.open(name) as stream:
             for number, line in enumerate(stream, start=1):
                 try:
-                    yield _item_of_json(json.loads(line), key)
+                    yield _item_of_json(parse_json(line), key)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
                     reason = f"{type(error).__name__}: {error}"
                     raise DataError(
@@ -140,10 +140,16 @@ def _item_of_json(record: Mapping[str, Any], key: str) -> Item:
         title=title,
         genres=genres,
         text=compose_text(title, genres, plot, tags[:NUM_TAGS]),
-        image=record.get("poster"),
+        image=_text_or_none(record.get("poster")),
         feature_key=None if movie_id is None else str(movie_id),
         further={name: None if value is None else str(value) for name, value in further.items()},
     )
+
+
+def _text_or_none(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"poster is {value!r:.60}, expected a path")
+    return value
 
 
 def _distinct_lower(tags: Iterable[str]) -> list[str]:

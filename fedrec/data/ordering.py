@@ -118,8 +118,13 @@ def kept_repeats(data: Ordered, repeats: str) -> NDArray[np.bool_]:
 
 def _sort_key(names: list[str]) -> Any:
     whole = all(name.isascii() and name.isdigit() for name in names)
-    # equal numbers with different zeros in front are different keys: the text settles it
-    return (lambda index: (int(names[index]), names[index])) if whole else names.__getitem__
+    return (lambda index: _by_number(names[index])) if whole else names.__getitem__
+
+
+def _by_number(digits: str) -> tuple[int, str, str]:
+    """The order of whole numbers however long; with equal ones, the zeros in front decide."""
+    shortest = digits.lstrip("0")
+    return len(shortest), shortest, digits
 
 
 def _renumber(numbers: NDArray[np.int32], keys: list[str]) -> tuple[NDArray[np.int32], list[str]]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedrec.data.folder import MANIFEST, USERS, read_column
+from fedrec.data.folder import MANIFEST, USERS, read_column, verify_once
 from fedrec.errors import DataError
 
 PART = "part"
@@ -52,6 +52,7 @@ def read_part(folder: Path, manifest: Mapping[str, Any]) -> Part | None:
     index, count, whole_users = (found[name] for name in names)
     if not -1 <= index < count:
         raise DataError(f"{folder / MANIFEST}: part {index} of {count}, expected 0 to {count - 1}")
+    verify_once(folder, USERS, manifest["files"])
     numbers = _numbers(folder, manifest["counts"]["users"], whole_users)
     return Part(index=index, count=count, whole_users=whole_users, numbers=numbers)
 

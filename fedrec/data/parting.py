@@ -27,6 +27,7 @@ from fedrec.data.folder import (
 from fedrec.data.histories import Histories, write_histories
 from fedrec.data.part import NUMBER, PART, Part
 from fedrec.data.prepared import PreparedData
+from fedrec.data.sealed import write_sealed
 from fedrec.data.split import LABELS, HeldOut
 from fedrec.data.writing import write_split, write_table
 from fedrec.errors import DataError
@@ -108,7 +109,7 @@ def _write_part(
     write_histories(folder, histories)
     write_split(folder, _split(data, histories.held_out, labels))
     counts = {"users": len(hand.users), "items": data.num_items, "interactions": len(rows)}
-    write_json(folder / MANIFEST, _manifest(data, folder, counts, part))
+    write_sealed(folder / MANIFEST, _manifest(data, folder, counts, part))
     value = {"value": hand.value} if hand.value else {}
     return {
         "folder": folder.name,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.data.arrow import pa
 from fedrec.data.features import FeatureTables
 from fedrec.data.folder import (
     HISTORIES,
@@ -23,6 +24,7 @@ from fedrec.data.folder import (
     read_json,
     read_manifest,
     verify_files,
+    verify_once,
 )
 from fedrec.data.histories import open_histories
 from fedrec.data.part import read_part
@@ -47,6 +49,9 @@ class PreparedData:
         self.path = path
         self.manifest = manifest
         self.name: str = manifest["name"]
+        missing = {"users", "items", "interactions"} - manifest["counts"].keys()
+        if missing:
+            raise DataError(f"{path / MANIFEST}: counts lacks {', '.join(sorted(missing))}")
         self.num_users: int = manifest["counts"]["users"]
         self.num_items: int = manifest["counts"]["items"]
         self.warm_items = _warm_items(path, manifest)
@@ -56,30 +61,36 @@ class PreparedData:
         self.train_end = histories.held_out.train_end
         self.validation_position = histories.held_out.validation
         self.test_position = histories.held_out.test
-        self.features = FeatureTables(path, self.num_items)
+        self.features = FeatureTables(path, self.num_items, manifest["files"])
         self.part = read_part(path, manifest)
 
     @classmethod
     def load(cls, path: str | Path, *, verify: bool = False) -> PreparedData:
         """Open the prepared folder `path`; `verify` checks the checksum of every file first.
 
-        Raises DataError for a folder that is missing, of another format version, or damaged in
-        what opening it looks at; the content of the histories is looked at by `verify` alone.
+        Otherwise that of a file is checked when a process opens it for the first time.
+        Raises DataError for a folder that is missing, of another format version, or damaged.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
         if verify:
             verify_files(folder, manifest)
+        verify_once(folder, SPLIT, manifest["files"])
         split = read_json(folder / SPLIT)
         for name in (INTERACTIONS, HISTORIES):
-            if split.get("sha256", {}).get(name) != manifest["files"].get(name):
+            if _belongs_to(split).get(name) != manifest["files"].get(name):
                 raise DataError(f"{folder / SPLIT}: made for other interactions than {name}")
         return cls(folder, manifest, split)
 
     @cached_property
     def timestamps(self) -> NDArray[np.int64]:
         """int64 [interactions], in the order of `items`; read when first asked for."""
-        times: NDArray[np.int64] = read_column(self.path / INTERACTIONS, "timestamp").to_numpy()
+        times: NDArray[np.int64] = self._column(INTERACTIONS, "timestamp").to_numpy()
+        if times.dtype != np.int64 or len(times) != len(self.items):
+            raise DataError(
+                f"{self.path / INTERACTIONS}: {len(times)} times of type {times.dtype}, expected "
+                f"int64 for {len(self.items)} interactions"
+            )
         times.setflags(write=False)
         return times
 
@@ -123,19 +134,34 @@ class PreparedData:
 
     def item_titles(self) -> list[str]:
         """Titles by item id; "" for 0 and for items without a title."""
-        return self._texts(ITEMS, "title")
+        return ["", *self._texts(ITEMS, "title", self.num_items)]
 
     def item_keys(self) -> list[str]:
         """The publisher's ids by item id; "" for 0."""
-        return self._texts(ITEMS, "key")
+        return ["", *self._texts(ITEMS, "key", self.num_items)]
 
     def user_keys(self) -> list[str]:
         """The publisher's ids by user."""
-        keys: list[str] = read_column(self.path / USERS, "key").to_pylist()
-        return keys
+        return self._texts(USERS, "key", self.num_users)
 
-    def _texts(self, name: str, column: str) -> list[str]:
-        return ["", *(text or "" for text in read_column(self.path / name, column).to_pylist())]
+    def _column(self, name: str, column: str) -> Any:
+        verify_once(self.path, name, self.manifest["files"])
+        return read_column(self.path / name, column)
+
+    def _texts(self, name: str, column: str, expected: int) -> list[str]:
+        found = self._column(name, column)
+        if len(found) != expected or found.type not in (pa.string(), pa.large_string()):
+            raise DataError(
+                f"{self.path / name}: {column} is {len(found)} x {found.type}, expected "
+                f"{expected} texts"
+            )
+        return [text or "" for text in found.to_pylist()]
+
+
+def _belongs_to(split: dict[str, Any]) -> dict[str, Any]:
+    """The checksums of the files that a split was made for."""
+    found = split.get("sha256")
+    return found if isinstance(found, dict) else {}
 
 
 def _warm_items(path: Path, manifest: dict[str, Any]) -> int:

@@ -97,7 +97,11 @@ def records(source: Source, name: str, key: str) -> Iterator[Mapping[str, str | 
     table = _parquet_columns(source, name, None)
     if key not in table.column_names:
         raise _no_column(source.label(name), key, table.column_names)
-    for row in table.to_pylist():
+    try:
+        rows = table.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        raise DataError(f"{source.label(name)}: holds what has no text ({error})") from error
+    for row in rows:
         yield {column: None if value is None else str(value) for column, value in row.items()}
 
 
@@ -113,7 +117,7 @@ def _read_parquet(source: Source, name: str, layout: Layout) -> Interactions:
     try:
         times, unit = parse_times(table[layout.time])
         users, items = (_keys(table[column], column) for column in (layout.user, layout.item))
-    except (DataError, pa.ArrowInvalid) as error:
+    except (DataError, pa.ArrowException) as error:
         raise DataError(f"{label}: {error}") from error
     return Interactions(
         users=users, items=items, times=times, unit=unit, positional=layout.positional
@@ -139,12 +143,14 @@ def _parquet_columns(source: Source, name: str, columns: list[str] | None) -> An
     with source.open(name) as stream:
         try:
             file = pq.ParquetFile(pa.BufferReader(stream.read()) if _zipped(name) else stream)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{label}: not a Parquet file ({error})") from error
-        for column in columns or ():
-            if column not in file.schema_arrow.names:
-                raise _no_column(label, column, file.schema_arrow.names)
-        return file.read(columns=columns)
+            for column in columns or ():
+                if column not in file.schema_arrow.names:
+                    raise _no_column(label, column, file.schema_arrow.names)
+            table = file.read(columns=columns)
+            table.validate(full=True)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{label}: not a sound Parquet file ({error})") from error
+    return table
 
 
 def _no_column(label: str, column: str, names: list[str]) -> DataError:

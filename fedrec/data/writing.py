@@ -15,6 +15,7 @@ from fedrec.data.folder import FORMAT, HISTORIES, INTERACTIONS, MANIFEST, SPLIT,
 from fedrec.data.ordering import Ordered
 from fedrec.data.origin import Origin
 from fedrec.data.registry import Dataset
+from fedrec.data.sealed import write_sealed
 from fedrec.data.settings import Settings
 from fedrec.data.split import LABELS, HeldOut, SplitRule, describe_split
 
@@ -98,7 +99,7 @@ def write_manifest(
         "source": origin.record(),
         "files": digests(folder, files),
     }
-    write_json(folder / MANIFEST, manifest)
+    write_sealed(folder / MANIFEST, manifest)
 
 
 def _by_label(labels: NDArray[np.uint8]) -> dict[str, int]:

@@ -15,6 +15,8 @@ import numpy as np
 
 from fedrec.data.arrow import pa, pq
 from fedrec.data.atomic import write_atomically
+from fedrec.data.json_files import parse_json
+from fedrec.data.plain_files import check_plain
 from fedrec.errors import DataError
 from fedrec.evaluation.metrics import metrics_from_sums, rank_sums
 from fedrec.evaluation.ranks import Ranks
@@ -66,17 +68,25 @@ def write_rank_file(
 def read_rank_file(path: Path) -> RankFile:
     """Read what `write_rank_file` wrote. Raises DataError when the file is something else."""
     try:
+        check_plain(path)
         table = pq.read_table(path, partitioning=None)  # a "=" in the path means nothing
+        table.validate(full=True)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"cannot read ranks from {path}: {error}") from error
     described = (table.schema.metadata or {}).get(_METADATA_KEY)
     if described is None or not table.schema.equals(SCHEMA):
         raise DataError(f"{path} is no rank file: columns {table.column_names}")
-    stages = {
+    try:
+        return RankFile(stages=_stages(table, path), metadata=parse_json(described))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no rank file: {error!r:.200}") from error
+
+
+def _stages(table: pa.Table, path: Path) -> dict[str, list[Ranks]]:
+    return {
         stage: [_ranks(part, split, path) for split, part in _groups(of_stage, "split")]
         for stage, of_stage in _groups(table, "stage")
     }
-    return RankFile(stages=stages, metadata=json.loads(described))
 
 
 def metrics_from_rank_file(path: Path) -> dict[str, dict[str, dict[str, dict[str, float]]]]:

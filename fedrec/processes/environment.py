@@ -20,8 +20,10 @@ _SWITCHES = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else Ray hides the GPU from the clients
     "RAY_enable_worker_prestart": "0",  # spare workers that no client ever uses
     "RAY_prestart_worker_first_driver": "0",
+    "MALLOC_ARENA_MAX": "2",  # else each of many threads keeps what it has freed: a slow growth
     "PYTHONUNBUFFERED": "1",
 }
+_DEFAULTS = {"FEDREC_LOG": "human"}  # else the apps configure no logging
 
 
 def flower_environment(
@@ -32,7 +34,7 @@ def flower_environment(
     folder: private and temporary; Flower's home and Ray's files go there. threads: of the
     numerical libraries in every process, None = as they choose. base: None = this process's.
     """
-    env = dict(os.environ if base is None else base)
+    env = {**_DEFAULTS, **(os.environ if base is None else base)}
     env.update(_SWITCHES)
     env["FLWR_HOME"] = str(folder / "flwr")
     env["RAY_TMPDIR"] = str(folder)

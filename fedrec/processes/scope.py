@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import fedrec
 from fedrec.processes.marked import MARK, stop_marked
+from fedrec.processes.signals import leave
 
 _LONGEST_FOLDER = 20  # characters; the paths of the sockets that Ray puts below may have 104
 
@@ -88,13 +88,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def _raise_on_signals() -> None:
     """Also for SIGINT, which shells ignore in background jobs; not for a hangup under nohup."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGTERM, leave)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, _exit)
-
-
-def _exit(signum: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + signum)
+        signal.signal(signal.SIGHUP, leave)
 
 
 def _start_watchdog(mark: str, folder: Path) -> subprocess.Popen[bytes]:
@@ -110,4 +106,4 @@ def _start_watchdog(mark: str, folder: Path) -> subprocess.Popen[bytes]:
 def _temporary_folder() -> str:
     """The system's temporary folder, or /tmp where its path is too long to hold sockets."""
     folder = tempfile.gettempdir()
-    return folder if len(folder) <= _LONGEST_FOLDER else "/tmp"
+    return folder if len(folder) <= _LONGEST_FOLDER else "/tmp"  # noqa: S108

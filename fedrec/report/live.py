@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from fedrec.report.pace import Pace
 from fedrec.report.round_line import round_line
 
 QUIET_S = 2.0
@@ -29,10 +30,9 @@ class Live:
         self, console: Console, message: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._console = console
-        self._clock = clock
+        self._pace = Pace(QUIET_S, at_once=True, clock=clock)
         self._message = message
         self._status: Status | None = None
-        self._printed_at = -QUIET_S
         self._validation: Mapping[str, Any] | None = None
         self._stage: str | None = None
 
@@ -62,7 +62,7 @@ class Live:
             self._status.update(_one_line(line))
         if record.get("validation") or self._is_due():
             self._print(Text(line))
-            self._printed_at = self._clock()
+            self._pace.said()
 
     def _remember(self, record: Mapping[str, Any]) -> None:
         """Keep the stage's newest validation; a new stage starts without one."""
@@ -71,7 +71,7 @@ class Live:
         self._validation = record.get("validation") or self._validation
 
     def _is_due(self) -> bool:
-        return self._status is None and self._clock() - self._printed_at >= QUIET_S
+        return self._status is None and self._pace.due
 
     def _print(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True)

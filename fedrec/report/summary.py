@@ -18,8 +18,10 @@ def print_results(out: Path, console: Console) -> None:
     path = out / "results.json"
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(results, dict):
+        raise DataError(f"{path}: holds a {type(results).__name__}, expected an object")
     console.print(results_table(results))
     for comparison in results.get("comparisons") or ():
         console.print(Text(comparison_sentence(comparison)), soft_wrap=True)

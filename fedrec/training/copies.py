@@ -109,7 +109,7 @@ def _train_chunk(
         first = losses if first is None else first
         rate = training.local_learning_rate
         current = {name: value - rate * gradients[name] for name, value in current.items()}
-    assert first is not None
+    assert first is not None  # noqa: S101, there is a step or more
     return {name: value - origin[name] for name, value in current.items()}, first
 
 

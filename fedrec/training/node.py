@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -25,6 +26,7 @@ from fedrec.training.batches import (
     Batch,
     History,
     Sampling,
+    Window,
     collate,
     stack_rows,
     user_windows,
@@ -35,7 +37,7 @@ from fedrec.training.personal import PersonalRows
 from fedrec.training.personal_parts import PersonalParts
 from fedrec.training.randomness import user_generator
 from fedrec.training.residencies import Residencies
-from fedrec.training.trainable import Trainable
+from fedrec.training.trainable import Trainable, TrainableWindows
 from fedrec.training.weighting import user_weight
 
 _USERS_SCORED_AT_ONCE = 32
@@ -63,6 +65,10 @@ class Node:
     ) -> None:
         self.data, self.config, self.modalities, self.users = data, config, modalities, users
         self.trainable = Trainable(data.train_end, users)
+        self.drawn_from = self.trainable
+        if config.federation.draw == "windows":
+            length = config.model.max_len
+            self.drawn_from = TrainableWindows(data.train_end, users, length=length)
         self._residencies = residencies or Residencies()
 
     def task(self, stage_name: str) -> StageTask:
@@ -77,7 +83,7 @@ class Node:
         members: Sequence[int],
         personal: PersonalParts | None = None,
     ) -> CohortUpdate:
-        """Train the users at the positions `members` among this node's trainable users.
+        """Train the users at the positions `members` of what this node's cohorts are drawn from.
 
         What a user draws depends on (seed, stage, round, user) alone, so it does not matter on
         which node or beside whom the user trains. personal: of this node's users; changed in place,
@@ -85,12 +91,15 @@ class Node:
         """
         wanted = stage_groups(task.stage, groups(model))
         trained = [name for group in wanted for name in groups(model)[group]]
-        users = self.trainable[np.asarray(members, dtype=np.int64)]
+        drawn = self.drawn_from[np.asarray(members, dtype=np.int64)]
+        users, times = np.unique(drawn, return_counts=True)
+        windows = self._windows(times, task)
         steps = [
-            self._step(users, task, round_number, step) for step in range(task.training.local_steps)
+            self._step(users, task, round_number, step, windows)
+            for step in range(task.training.local_steps)
         ]
         kept = personal or PersonalParts()
-        cohort = self._cohort(users, steps, kept.rows(model, users))
+        cohort = self._cohort(users, steps, kept.rows(model, users), windows)
         by_row = self.config.federation.item_averaging == "row"
         update = train_cohort(model, task, cohort, trained, self.modalities, weigh_rows=by_row)
         kept.put(model, users, cohort.personal)
@@ -115,10 +124,15 @@ class Node:
         personal.put(model, users, rows)
 
     def _cohort(
-        self, users: NDArray[np.int64], steps: Sequence[Batch], rows: PersonalRows
+        self,
+        users: NDArray[np.int64],
+        steps: Sequence[Batch],
+        rows: PersonalRows,
+        windows: NDArray[np.int64] | None = None,
     ) -> Cohort:
         device = self.config.run.device
-        weights = torch.tensor([self._weight(user) for user in users], device=device)
+        counts = [None] * len(users) if windows is None else windows.tolist()
+        weights = torch.tensor(list(map(self._weight, users.tolist(), counts)), device=device)
         return Cohort([step.map(lambda part: part.to(device)) for step in steps], weights, rows)
 
     def rank(
@@ -215,9 +229,17 @@ class Node:
         return score
 
     def _step(
-        self, users: NDArray[np.int64], task: StageTask, round_number: int, step: int | str
+        self,
+        users: NDArray[np.int64],
+        task: StageTask,
+        round_number: int,
+        step: int | str,
+        windows: NDArray[np.int64] | None = None,
     ) -> Batch:
-        """What the users train on in one local step; other draws for every number or name."""
+        """What the users train on in one local step; other draws for every number or name.
+
+        windows: [users], of each; None: as many as the stage says.
+        """
         config = self.config
         sampling = Sampling(
             length=config.model.max_len,
@@ -227,20 +249,29 @@ class Node:
             negatives=task.stage_config.negatives,
             num_items=self.data.warm_items,
         )
-        purpose, windows = f"{task.stage.name}/{step}", []
+        purpose, found = f"{task.stage.name}/{step}", list[Window]()
         for position, user in enumerate(users.tolist()):
             number = user_number(self.data, user)
             generator = user_generator(config.run.seed, purpose, round_number, number)
             history = self._history(user, remembers=task.stage.active.experts)
-            windows += user_windows(history, generator, sampling, user=position)
-        return collate(windows, length=config.model.max_len)
+            if windows is not None:
+                sampling = replace(sampling, windows=int(windows[position]))
+            found += user_windows(history, generator, sampling, user=position)
+        return collate(found, length=config.model.max_len)
 
-    def _weight(self, user: int) -> float:
-        federation = self.config.federation
+    def _windows(self, times: NDArray[np.int64], task: StageTask) -> NDArray[np.int64] | None:
+        """How many windows each user trains on who was drawn so often; None: as the stage says."""
+        if self.drawn_from is self.trainable:
+            return None
+        return np.minimum(times, task.stage_config.windows or times)
+
+    def _weight(self, user: int, windows: int | None = None) -> float:
+        """What a user's update counts: by all examples, or by those of so many windows."""
+        federation, examples = self.config.federation, int(self.data.train_end[user]) - 1
+        if windows is not None:
+            examples = min(examples, windows * self.config.model.max_len)
         return user_weight(
-            int(self.data.train_end[user]) - 1,
-            weighting=federation.weighting,
-            max_weight=federation.max_weight,
+            examples, weighting=federation.weighting, max_weight=federation.max_weight
         )
 
     def _history(self, user: int, *, remembers: bool) -> History:

@@ -1,4 +1,4 @@
-"""The users of a node that have enough to train on, found by position, without a list of them."""
+"""What a round can draw at a node, found by position, without a list of it: users or windows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Trainable:
         wanted = np.asarray(positions, dtype=np.int64)
         outside = wanted[(wanted < 0) | (wanted >= len(self))]
         if outside.size:
-            raise IndexError(f"position {outside[0]} of {len(self)} users that can train")
+            raise IndexError(f"position {outside[0]} of {len(self)} that can be drawn")
         blocks = np.searchsorted(self._until, wanted, side="right")
         found = np.empty_like(wanted)
         for number in np.unique(blocks).tolist():
@@ -47,3 +47,20 @@ class Trainable:
         start = self._users.start + number * _BLOCK_USERS
         stop = min(start + _BLOCK_USERS, self._users.stop)
         return start + np.flatnonzero(self._train_end[start:stop] >= _MIN_TRAINING_ITEMS)
+
+
+class TrainableWindows(Trainable):
+    """The windows of these users; `windows[positions]` are the users that they belong to.
+
+    A user stands there once for every window of at most `length` (input, target) pairs that the
+    training history fills.
+    """
+
+    def __init__(self, train_end: NDArray[np.int64], users: range, *, length: int) -> None:
+        self._length = length
+        super().__init__(train_end, users)
+
+    def _block(self, number: int) -> NDArray[np.int64]:
+        users = super()._block(number)
+        pairs = np.asarray(self._train_end[users]) - 1
+        return np.repeat(users, -(-pairs // self._length))

@@ -84,7 +84,8 @@ class Scaled:
         _check_length(payload, scales + np.dtype(self.kind).itemsize * count)
         stored = np.ascontiguousarray(payload[scales:]).view(self.kind)
         scale = np.repeat(SCALES[payload[:scales]], self.block)[:count]
-        return stored.astype(np.float32) * scale
+        with np.errstate(invalid="ignore", over="ignore"):  # what comes out is checked, not this
+            return np.multiply(stored.astype(np.float32), scale)
 
     def _codes(self, most: Floats) -> NDArray[np.int64]:
         """[blocks], each the smallest scale whose `largest`-fold reaches the block's `most`."""

@@ -47,7 +47,7 @@ def test_it_leaves_a_whole_folder(small_config: Configure, tmp_path: Path) -> No
     out = run_in_process(config, tmp_path / "inside")
     assert out == tmp_path / "inside"
     found = results(out)
-    assert set(found) == {"stages", "environment", "baselines", "comparisons"}
+    assert set(found) == {"stages", "left_out", "environment", "baselines", "comparisons"}
     assert list(found["stages"]) == list(STAGES)
     assert json.loads((out / "status.json").read_text())["state"] == "finished"
     assert [(line["stage"], line["round"]) for line in lines(out)] == [

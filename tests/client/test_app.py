@@ -196,14 +196,19 @@ def test_an_error_leaves_without_its_text(
         raise RuntimeError("scores of user 17 after item 4 are NaN")
 
     monkeypatch.setattr(Node, kind, fail)
+    caplog.set_level(logging.DEBUG, "client")
 
     with pytest.raises(Exception, match="RuntimeError") as caught:
         node(kind, "backbone", members=[0], split="test")
 
     assert "17" not in str(caught.value)
     assert caught.value.__cause__ is None
-    assert "scores of user 17" in caplog.text  # its owner may read it
-    assert caplog.records[-1].levelno == logging.ERROR
+    told, asked_for = caplog.records[-2:]
+    assert told.levelno == logging.ERROR
+    assert "failed with RuntimeError in test_app.py:" in told.getMessage()
+    assert "17" not in told.getMessage() and told.exc_info is None
+    assert asked_for.levelno == logging.DEBUG  # its owner may ask for it
+    assert "scores of user 17" in caplog.text
 
 
 def test_all_that_left_the_nodes_in_a_whole_run(

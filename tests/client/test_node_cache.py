@@ -13,11 +13,12 @@ import torch
 from flwr.app import Context, RecordDict
 
 from client import node_cache
-from client.node_cache import build_untrained, load_model, load_node
+from client.node_cache import build_untrained, load_model, load_node, partition_of
 from fedrec.checkpoints import fingerprint
 from fedrec.checkpoints.tensors import model_arrays
 from fedrec.config import Config, to_flat
 from fedrec.data import cut_users
+from fedrec.data.parting import partition_folder
 from fedrec.errors import ConfigError, DataError
 from tests.loopback import write_shop
 
@@ -50,6 +51,19 @@ def test_partitions_share_the_users_among_them(small_config: Configure) -> None:
     work = [int(node.data.train_end[node.users.start : node.users.stop].sum()) for node in nodes]
     largest = int(nodes[0].data.train_end.max())
     assert max(work) <= sum(work) / 4 + largest
+
+
+def test_a_node_stands_where_it_is_told_else_where_its_folder_was_cut(
+    small_config: Configure, shop: Path, tmp_path: Path
+) -> None:
+    partition_folder(shop, tmp_path / "parts", nodes=3)
+    for settings, place in (
+        ({"partition-id": 1, "num-partitions": 4}, 1),
+        ({"data": str(tmp_path / "parts" / "node-3")}, 2),
+        ({}, 0),
+    ):
+        asked = context(small_config(), **settings)
+        assert partition_of(load_node(asked), asked) == place
 
 
 def test_users_are_dealt_once_a_process(
@@ -166,3 +180,13 @@ def test_a_run_config_of_another_version(small_config: Configure) -> None:
 
     with pytest.raises(ConfigError, match=r"model\.width"):
         load_node(asked)
+
+
+def test_what_is_forgotten_is_read_anew(small_config: Configure) -> None:
+    about = context(small_config())
+    node, model = load_node(about), load_model(about)
+    assert (load_node(about), load_model(about)) == (node, model)
+    node_cache.forget()
+    assert load_node(about) is not node
+    assert load_node(about).data is not node.data
+    assert load_model(about) is not model

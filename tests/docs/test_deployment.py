@@ -77,10 +77,3 @@ def test_every_service_has_no_more_rights_than_it_needs() -> None:
         keys = [volume for volume in service["volumes"] if "/etc/fedrec/" in volume]
         assert all(volume.endswith(":ro") for volume in keys)
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["server"]
-
-
-def test_the_documentation_links_to_files_that_are_there() -> None:
-    text = (ROOT / "docs" / "deployment.md").read_text()
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
-        if link != "../SECURITY.md":
-            assert (ROOT / "docs" / link).exists(), link

@@ -44,12 +44,12 @@ def test_results_hold_every_stage_and_what_it_is_compared_with(unbroken: Any) ->
 
     results = run.json("results.json")
 
-    assert set(results) == {"stages", "baselines", "comparisons", "environment"}
+    assert set(results) == {"stages", "left_out", "baselines", "comparisons", "environment"}
     assert list(results["stages"]) == list(ROUNDS)
     for name, stage in results["stages"].items():
         assert set(stage) == {
             "rounds", "best_round", "seconds", "bytes_up", "bytes_down", "group_bytes_up",
-            "group_bytes_down", "validation", "test", "skipped",
+            "group_bytes_down", "validation", "test", "skipped", "refused",
         }  # fmt: skip
         assert stage["rounds"] == ROUNDS[name]
         assert 1 <= stage["best_round"] <= ROUNDS[name]
@@ -175,6 +175,9 @@ def test_a_run_that_was_killed_resumes_and_ends_in_the_same_numbers(
     killed_at = run.rounds()
     assert ("routing", ROUNDS["routing"]) not in killed_at
     assert run.json("status.json")["state"] == "running"  # it had no time to say anything else
+    asked = program.start("status", "runs/killed")
+    assert asked.wait(60) == 1
+    assert "runs/killed: killed" in program.output(asked)
 
     program.run("run", "out=runs/killed", "--resume")
 

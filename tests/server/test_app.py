@@ -118,3 +118,15 @@ def test_a_run_config_with_an_unknown_key_is_refused(
 
     with pytest.raises(ConfigError, match=r"stages\.backbone\.round"):
         run(config, loopback(config, 2), **{"stages.backbone.round": 3})
+
+
+def test_a_run_ends_where_a_node_has_other_libraries(
+    small_config: Configure, loopback: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(federation={"nodes": 2})
+    monkeypatch.setattr("client.app.versions_that_matter", lambda: {"torch": "0.1"})
+
+    with pytest.raises(FedrecError, match="of partition 0 runs fedrec of an unknown version"):
+        run(config, loopback(config, 2))
+
+    assert written(config)["status"]["state"] == "failed"

@@ -218,3 +218,16 @@ def test_a_resumed_run_starts_with_enough_nodes() -> None:
     assert len(gather_federation(nodes, **wanted, enough=2).nodes) == 2
     with pytest.raises(FedrecError, match="2 of 3 nodes registered within 0 s"):
         gather_federation(nodes, **wanted)
+
+
+def test_a_node_that_does_not_fit_the_server_is_not_taken_in(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def check(node: NodeInfo) -> None:
+        raise FedrecError(f"node of partition {node.partition} runs torch 0.1")
+
+    nodes = Nodes(n10=None, n11=None, n12=None, n77=info(77, 3, 4))
+    there = Attendance(federation(), nodes, check=check)
+
+    assert ids(there.present()) == [10, 11, 12]
+    assert "partition 3 runs torch 0.1" in caplog.text

@@ -94,6 +94,41 @@ def test_a_federation_waits_for_its_nodes() -> None:
     assert len(gather(grid).nodes) == 2
 
 
+UNFIT = {
+    "a trillion users": ({wire.HELD_USERS: 10**12}, "held-users is 1000000000000"),
+    "fewer than no users": ({wire.TRAINABLE: -1}, "trainable is -1"),
+    "half a user": ({wire.TRAINABLE: 0.5}, "trainable is 0.5"),
+    "a partition by name": ({wire.PARTITION: "first"}, "partition is 'first'"),
+    "a list of items": ({wire.ITEMS: [24]}, "items is"),
+    "a catalogue of a book's length": ({wire.CATALOGUE: "a" * 10**6}, "catalogue is 'aaa"),
+    "a catalogue that ends a line": ({wire.CATALOGUE: "a\nb"}, "catalogue is"),
+    "cold targets as a number": ({wire.COLD_TARGETS: 3}, "cold-targets is 3"),
+    "a width below zero": ({wire.FEATURE_DIM + "visual": -6}, "feature-dim/visual is -6"),
+}
+
+
+@pytest.mark.parametrize(("said", "reason"), UNFIT.values(), ids=UNFIT.keys())
+def test_a_node_that_says_what_cannot_be(said: dict[str, Any], reason: str) -> None:
+    with pytest.raises(FedrecError, match=f"1 of 2 nodes are not ready: {reason}"):
+        gather(AnsweringGrid({1: {}, 2: {wire.PARTITION: 1, **said}}))
+
+
+@pytest.mark.parametrize("missing", sorted({*GOOD} - {f"{wire.FEATURE_DIM}visual"}))
+def test_a_node_that_does_not_say_enough(missing: str) -> None:
+    class Forgetful(AnsweringGrid):
+        def send_and_receive(self, messages: list[Message], *, timeout: float) -> list[Message]:
+            replies = super().send_and_receive(messages, timeout=timeout)
+            for reply in replies:
+                reply.content[wire.CONFIG].pop(missing)
+            return replies
+
+    if missing.startswith(wire.FEATURE_DIM):
+        assert len(gather(Forgetful({1: {}})).nodes[0].feature_dims) == 1
+        return
+    with pytest.raises(FedrecError, match=f"not ready: it does not .*'{missing}' is missing"):
+        gather(Forgetful({1: {}}))
+
+
 def test_nodes_beyond_those_required_take_part() -> None:
     grid = AnsweringGrid({1: {}, 2: {wire.PARTITION: 1}, 3: {wire.PARTITION: 2}})
 

@@ -1,6 +1,11 @@
-"""A real SuperLink with two real SuperNodes on loopback, running a small app."""
+"""A real SuperLink with two real clients on loopback, running a server app of this test's.
 
+The app that the server sends has a client app in it, too: nodes run what is installed on them.
+"""
+
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,14 +23,15 @@ version = "1.0.0"
 publisher = "fedrec"
 [tool.flwr.app.components]
 serverapp = "stub_server:app"
-clientapp = "stub_client:app"
+clientapp = "client.app:app"
 [tool.flwr.app.config]
-out = '{out}'
+run.out = '{out}'
+run.data = 'of no client'
 """
 SERVER = """
 import json
 import time
-from flwr.app import Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import ServerApp
 
 app = ServerApp()
@@ -34,22 +40,15 @@ app = ServerApp()
 def main(grid, context):
     while len(nodes := list(grid.get_node_ids())) < 2:
         time.sleep(0.2)
-    messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in nodes]
-    answers = [dict(reply.content["answer"]) for reply in grid.send_and_receive(messages)]
-    with open(context.run_config["out"] + "/metrics.jsonl", "a") as file:
+    empty = RecordDict({"config": ConfigRecord()})
+    messages = [Message(empty, dst_node_id=node, message_type="query") for node in nodes]
+    answers = [dict(reply.content["config"]) for reply in grid.send_and_receive(messages)]
+    with open(context.run_config["run.out"] + "/metrics.jsonl", "a") as file:
         file.write(json.dumps({"stage": "x", "round": 1, "rounds": 1, "answers": answers}) + "\\n")
 """
-CLIENT = """
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.clientapp import ClientApp
-
-app = ClientApp()
-
-@app.train()
-def train(message, context):
-    return Message(
-        RecordDict({"answer": ConfigRecord(dict(context.node_config))}), reply_to=message
-    )
+HOSTILE = """
+from pathlib import Path
+Path("{mark}").touch()
 """
 START_SERVER = """
 import sys
@@ -72,9 +71,9 @@ import sys
 from pathlib import Path
 from client import launch
 
-launch._check_data = lambda data: None
 launch.GONE_S = 2.0
-launch.run_client(launch.Client(data=Path("/it's mine"), server=sys.argv[1], partition=sys.argv[2]))
+server, data, part = sys.argv[1:]
+launch.run_client(launch.Client(data=Path(data), server=server, partition=part))
 """
 
 
@@ -90,20 +89,26 @@ def start(program: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_server_and_clients_run_an_app_and_end(tmp_path: Path) -> None:
-    app = tmp_path / "app"
-    app.mkdir()
+def test_server_and_clients_run_an_app_and_end(tmp_path: Path, shop: Path) -> None:
+    app, mine = tmp_path / "app", tmp_path / "it's mine"
+    (app / "client").mkdir(parents=True)
     (app / "pyproject.toml").write_text(PROJECT.format(out=tmp_path))
     (app / "stub_server.py").write_text(SERVER)
-    (app / "stub_client.py").write_text(CLIENT)
+    (app / "client" / "__init__.py").touch()
+    (app / "client" / "app.py").write_text(HOSTILE.format(mark=tmp_path / "sent code has run"))
+    shutil.copytree(shop, mine)
     port = free_port()
-    clients = [start(START_CLIENT, f"127.0.0.1:{port}", f"{index}/2") for index in range(2)]
+    clients = [
+        start(START_CLIENT, f"127.0.0.1:{port}", str(mine), f"{index}/2") for index in range(2)
+    ]
     server = start(START_SERVER, str(tmp_path), str(port))
     output, _ = server.communicate(timeout=90)
     assert "outcome: None" in output
     for client in clients:
         said, _ = client.communicate(timeout=30)
         assert client.returncode == 0, said
-    metrics = (tmp_path / "metrics.jsonl").read_text()
-    assert '"partition-id": 0' in metrics and '"partition-id": 1' in metrics
-    assert metrics.count('"data": "/it\'s mine"') == 2
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    answers = json.loads(line)["answers"]
+    assert sorted(answer["partition"] for answer in answers) == [0, 1]
+    assert sum(answer["trainable"] for answer in answers) == 13
+    assert not (tmp_path / "sent code has run").exists()

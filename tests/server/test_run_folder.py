@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import numpy as np
 import pytest
 
 from fedrec.config import Config, from_flat, load_config
+from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError, FedrecError
+from fedrec.monitoring.run_state import read_state
 from fedrec.stages import STAGES
 from server import run_folder
 from server.attendance import Attendance
@@ -21,6 +22,7 @@ from server.optimizers import build_strategy, moments, restore_moments
 from server.progress import RoundReport
 from server.run_folder import RunFolder
 from server.strategy import StageStrategy
+from server.strikes import Strikes
 
 pytestmark = pytest.mark.usefixtures("flower_identity")
 
@@ -163,6 +165,31 @@ def test_a_state_may_be_gone_on_from_with_another_transport(
         assert (fresh.downlink.changed == fresh.downlink.version).all()
 
 
+def test_who_was_refused_is_known_after_a_resume_and_in_the_next_stage(folder: RunFolder) -> None:
+    saved = at_round(3)
+    node = saved.federation.nodes[0]
+    for number in (1, 2, 3):
+        saved.exchange.strikes.strike(
+            node, stage="backbone", round_number=number, reason="values that are not finite"
+        )
+    folder.save_state(saved)
+    strikes = Strikes(3)
+
+    folder.load_strikes(strikes, saved.federation)
+
+    assert strikes.out(node.node_id)
+    assert strikes.left_out() == saved.exchange.strikes.left_out()
+
+
+def test_refusals_that_nobody_saved_are_damage(folder: RunFolder) -> None:
+    folder.save_state(at_round(3))
+    path = folder.checkpoints / "state.json"
+    write_sealed(path, {**read_sealed(path), "strikes": [{"hospital": 7}]})
+
+    with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
+        folder.load_strikes(Strikes(3), at_round(3).federation)
+
+
 def test_there_is_no_state_of_a_new_run_or_of_another_stage(folder: RunFolder) -> None:
     assert not folder.load_state(make())
     folder.save_state(at_round(3))
@@ -180,7 +207,7 @@ def test_only_the_last_state_is_kept(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("rounds", [(10, 20), (3, 4), (7, 9)])
-@pytest.mark.parametrize("step", ["write_tensors", "write_json", "forget"])
+@pytest.mark.parametrize("step", ["write_tensors", "write_sealed", "forget"])
 def test_a_kill_while_a_state_is_saved_leaves_the_one_before_or_this_one(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, rounds: tuple[int, int], step: str
 ) -> None:
@@ -254,7 +281,7 @@ def test_a_damaged_state_is_told_by_its_path(
 def test_a_state_of_another_format_is_told(folder: RunFolder, key: str) -> None:
     folder.save_state(at_round(3))
     path = folder.checkpoints / "state.json"
-    about = json.loads(path.read_text())
+    about = read_sealed(path)
     if key == "progress.round":
         about["progress"]["rounds_done"] = about["progress"].pop("round")
     else:
@@ -379,27 +406,20 @@ def test_damaged_results_are_told(folder: RunFolder) -> None:
         folder.stage_results()
 
 
-def status(folder: RunFolder) -> dict[str, Any]:
-    return dict(json.loads((folder.path / "status.json").read_text()))
-
-
-def test_the_status_of_a_run(tmp_path: Path) -> None:
+def test_the_status_of_a_run_lies_in_its_folder(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "not" / "there" / "yet")
 
     with folder.status():
-        assert status(folder) == {"state": "running", "error": None, "pid": os.getpid()}
+        folder.doing("testing", "backbone")
+        state = read_state(folder.path / "status.json")
+        assert (state.state, state.doing, state.stage) == ("running", "testing", "backbone")
 
-    assert status(folder)["state"] == "finished"
+    assert read_state(folder.path / "status.json").state == "finished"
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [(FedrecError("too few nodes"), "too few nodes"), (KeyboardInterrupt(), "KeyboardInterrupt")],
-)
-def test_the_status_of_a_run_that_failed(
-    folder: RunFolder, error: BaseException, told: str
-) -> None:
-    with pytest.raises(type(error)), folder.status():
-        raise error
-
-    assert (status(folder)["state"], status(folder)["error"]) == ("failed", told)
+def test_what_a_kill_left_half_written_is_removed(folder: RunFolder) -> None:
+    leftovers = [folder.path / ".status.json.part-1", folder.checkpoints / ".state.json.part-1"]
+    for leftover in leftovers:
+        leftover.touch()
+    folder.begin(config(folder, resume=True))
+    assert not [leftover for leftover in leftovers if leftover.exists()]

@@ -76,7 +76,7 @@ def test_three_stages_one_after_the_other(federate: Federate, small_config: Conf
         assert held.manifest.metrics == result["validation"]
         assert set(result) == {
             "rounds", "best_round", "seconds", "bytes_up", "bytes_down", "group_bytes_up",
-            "group_bytes_down", "validation", "test", "skipped",
+            "group_bytes_down", "validation", "test", "skipped", "refused",
         }  # fmt: skip
         assert result["rounds"] == 2
         assert result["bytes_up"] > 0 < result["bytes_down"]

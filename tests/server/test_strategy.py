@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import logging
 import math
@@ -10,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 
 from fedrec import wire
 from fedrec.config import Config, from_flat
-from fedrec.errors import FedrecError
+from fedrec.errors import FedrecError, RoundsFailed
 from fedrec.evaluation.metrics import METRICS
 from fedrec.evaluation.ranks import PROTOCOLS
 from fedrec.stages import STAGES
+from server import exchange
 from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import OPTIMIZERS, build_strategy, moments
@@ -45,7 +47,7 @@ def federation_of(*trainable: int) -> Federation:
     """Nodes with so many users each, ids descending."""
     return Federation(
         tuple(
-            NodeInfo(100 - partition, partition, users, 24, "catalogue", (("visual", 6),))
+            NodeInfo(100 - partition, partition, users, 24, "catalogue", (("visual", 6),), users=10)
             for partition, users in enumerate(trainable)
         )
     )
@@ -424,25 +426,88 @@ def test_order_of_replies_and_of_names_makes_no_difference(optimizer: str) -> No
 # ------------------------------------------------------------------------- what is never averaged
 
 
-def nan_update(message: Message) -> Message:
-    broken = {name: value.copy() for name, value in HALF.items()}
-    broken["backbone.scale"][0] = np.nan
-    return answer(message, broken)
+def with_scale(message: Message, value: Any) -> Message:
+    """An answer with something else in the place of `backbone.scale`, None: without it."""
+    reply = answer(message)
+    arrays = dict(reply.content[wire.ARRAYS])
+    arrays["backbone.scale"] = value if isinstance(value, Array | None) else Array(value)
+    named = {name: array for name, array in arrays.items() if array is not None}
+    return Message(
+        RecordDict({**dict(reply.content), wire.ARRAYS: ArrayRecord(named)}), reply_to=message
+    )
+
+
+def saying(message: Message, **about: Any) -> Message:
+    """An answer that says that it answers something else; None: that says nothing of a key."""
+    reply = answer(message)
+    said = {**dict(answered(message)), **about}
+    record = ConfigRecord({key: value for key, value in said.items() if value is not None})
+    return Message(RecordDict({**dict(reply.content), wire.CONFIG: record}), reply_to=message)
+
+
+def scale(*values: float, dtype: str = "float32") -> np.ndarray:
+    return np.array(values, dtype=dtype)
+
+
+def bytes_as(content: bytes) -> Array:
+    """An array record whose bytes are not what it says they are."""
+    return Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=content)
+
+
+def pickled() -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"hospital": 7}], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+def without_arrays(message: Message) -> Message:
+    records = {key: value for key, value in answer(message).content.items() if key != wire.ARRAYS}
+    return Message(RecordDict(records), reply_to=message)
+
+
+def renamed(message: Message) -> Message:
+    """The right numbers under the name of a group that does not train."""
+    reply = answer(message)
+    arrays = {name.replace("backbone", "gate"): a for name, a in reply.content[wire.ARRAYS].items()}
+    return Message(
+        RecordDict({**dict(reply.content), wire.ARRAYS: ArrayRecord(arrays)}), reply_to=message
+    )
 
 
 BAD = {
-    "an error": lost,
-    "nan": nan_update,
-    "a huge update": lambda m: answer(m, {n: np.full_like(v, 1e9) for n, v in ARRAYS.items()}),
+    "nan": lambda m: with_scale(m, scale(math.nan)),
+    "inf": lambda m: with_scale(m, scale(-math.inf)),
+    "a million times too large": lambda m: answer(m, {n: 1e6 * v for n, v in HALF.items()}),
+    "another shape": lambda m: with_scale(m, scale(0.5, 0.5)),
+    "another group": renamed,
+    "a group is missing": lambda m: with_scale(m, None),
+    "float64": lambda m: with_scale(m, scale(0.5, dtype="float64")),
+    "integers": lambda m: with_scale(m, scale(1, dtype="int32")),
+    "a pickle": lambda m: with_scale(m, bytes_as(pickled())),
+    "cut bytes": lambda m: with_scale(m, bytes_as(Array(scale(0.5)).data[:-2])),
+    "no array at all": lambda m: with_scale(m, bytes_as(b"hospital")),
+    "a message far too large": lambda m: with_scale(m, np.zeros(10**6, dtype=np.float32)),
     "weight 0": lambda m: answer(m, weight=0.0),
-    "weight beyond its users": lambda m: answer(m, weight=1e12),
+    "a trillion examples": lambda m: answer(m, weight=1e12),
+    "weight that is no number": lambda m: answer(m, **{wire.WEIGHT: math.nan}),
+    "more users than asked": lambda m: answer(m, **{wire.USERS: 2}),
+    "half a user": lambda m: answer(m, **{wire.USERS: 0.5}),
+    "no users": lambda m: answer(m, **{wire.USERS: 0}),
     "loss nan": lambda m: answer(m, loss=math.nan),
+    "loss out of range": lambda m: answer(m, loss=1e30),
+    "loss below zero": lambda m: answer(m, loss=-5.0),
+    "seconds below zero": lambda m: answer(m, **{wire.SECONDS: -1.0}),
+    "a list of metrics": lambda m: answer(m, **{wire.LOSS: [1.0] * 9}),
+    "an integer beyond floats": lambda m: answer(m, **{wire.LOSS: 10**400}),
     "a metric too many": lambda m: answer(m, hospital=7.0),
-    "no arrays": lambda m: Message(
-        RecordDict({wire.METRICS: answer(m).content[wire.METRICS], wire.CONFIG: answered(m)}),
-        reply_to=m,
-    ),
+    "no arrays": without_arrays,
+    "of an old round": lambda m: saying(m, round=0),
+    "of a round to come": lambda m: saying(m, round=2),
+    "of another stage": lambda m: saying(m, stage="routing"),
+    "of a validation": lambda m: saying(m, split="validation"),
+    "of it does not say what": lambda m: saying(m, round=None),
 }
+"""Every kind is one node's answer to the training message of round 1 of stage `backbone`."""
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
@@ -458,11 +523,193 @@ def test_a_bad_update_is_refused_and_the_round_goes_on_with_the_rest(
 
     for name in ARRAYS:
         np.testing.assert_array_equal(strategy.arrays[name], alone.arrays[name])
-    assert strategy.report.refused == 1
+    for name, moment in moments(alone).items():
+        np.testing.assert_array_equal(moments(strategy)[name], moment)
+    assert strategy.report.refused == strategy.exchange.strikes.count(100) == 1
     assert strategy.report.users == 2
     assert strategy.report.loss == 2.0
-    assert "node 100" in strategy.report.warnings[0]
-    assert strategy.report.warnings[0] in caplog.messages
+    (warning,) = strategy.report.warnings
+    assert warning.startswith("stage backbone, round 1: node 100 refused: ")
+    assert warning.isprintable()
+    assert warning in caplog.messages
+
+
+def test_a_node_that_could_not_do_its_part_is_no_suspect() -> None:
+    strategy, alone = make(1, 1, 1), make(1, 1)
+    first, *others = ask(strategy)
+
+    strategy.aggregate_train(1, [lost(first), *map(answer, others)])
+    alone.aggregate_train(1, [answer(message) for message in ask(alone)])
+
+    for name in ARRAYS:
+        np.testing.assert_array_equal(strategy.arrays[name], alone.arrays[name])
+    assert strategy.report.refused == 1
+    assert strategy.exchange.strikes.count(100) == 0
+
+
+def test_what_a_node_answered_before_is_no_answer_now() -> None:
+    """The same bytes, sent again as the answer to the next round's message."""
+    strategy, alone = make(1, 1), make(1, 1)
+    first, second = ask(strategy)
+    old = answer(first)
+    strategy.aggregate_train(1, [old, answer(second)])
+    alone.aggregate_train(1, [answer(message) for message in ask(alone)])
+
+    first, second = ask(strategy, 2)
+    replayed = Message(old.content, reply_to=first)
+    strategy.aggregate_train(2, [replayed, answer(second)])
+    alone.aggregate_train(2, [answer(ask(alone, 2)[1])])
+
+    for name in ARRAYS:
+        np.testing.assert_array_equal(strategy.arrays[name], alone.arrays[name])
+    assert "'round': 1" in strategy.report.warnings[0]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_node_that_answers_twice_nothing_counts(order: int) -> None:
+    strategy, alone = make(1, 1, 1), make(1, 1)
+    first, *others = ask(strategy)
+    twice = [answer(first), answer(first, NO_UPDATE)][::order]
+
+    strategy.aggregate_train(1, [*twice, *map(answer, others)])
+    alone.aggregate_train(1, [answer(message) for message in ask(alone)])
+
+    for name in ARRAYS:
+        np.testing.assert_array_equal(strategy.arrays[name], alone.arrays[name])
+    assert strategy.report.refused == 1
+    assert strategy.exchange.strikes.count(100) == 1
+
+
+def test_a_fault_that_nobody_thought_of_is_that_nodes_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strategy = make(1, 1)
+    first, second = ask(strategy)
+    read = exchange.read_update
+
+    def fragile(reply: Message, *rest: Any, **more: Any) -> Any:
+        if reply.metadata.src_node_id == 100:
+            raise ZeroDivisionError
+        return read(reply, *rest, **more)
+
+    monkeypatch.setattr(exchange, "read_update", fragile)
+    strategy.aggregate_train(1, [answer(first), answer(second)])
+
+    assert strategy.report.users == 1
+    assert strategy.report.warnings[0].endswith("refused: cannot be read (ZeroDivisionError)")
+
+
+def test_names_that_a_stranger_makes_up_are_in_no_report() -> None:
+    strategy = make(1, 1)
+    first, second = ask(strategy)
+
+    strategy.aggregate_train(1, [renamed(first), answer(second)])
+
+    assert strategy.report.group_bytes_up.keys() == {"item_embedding", "backbone"}
+
+
+# ------------------------------------------------------------------------------- who is left out
+
+
+def spoiled(message: Message) -> Message:
+    """Node 100 lies in every round, in every other way."""
+    number = message.content[wire.CONFIG][wire.ROUND]
+    bad = list(BAD.values())[number % len(BAD)]
+    return bad(message) if message.metadata.dst_node_id == 100 else answer(message)
+
+
+def test_after_three_refusals_a_node_is_not_asked_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    reports: list[RoundReport] = []
+    strategy = make(1, 1, 1, reports=reports)
+
+    for number in range(1, 6):
+        round_of(strategy, number, spoiled)
+
+    assert [report.refused for report in reports] == [1, 1, 1, 0, 0]
+    assert [report.left_out for report in reports] == [0, 0, 1, 1, 1]
+    assert [report.users for report in reports] == [2] * 5
+    assert {m.metadata.dst_node_id for m in ask(strategy, 6)} == {98, 99}
+    asked = {m.metadata.dst_node_id for m in strategy.evaluation_messages("validation")}
+    assert asked == {98, 99}
+    (told,) = [line for line in caplog.messages if "is left out" in line]
+    assert told.startswith("stage backbone, round 3: node 100 is left out of the run: refused 3 ")
+    assert strategy.progress.refused == 3
+
+
+def test_a_good_answer_between_two_bad_ones_is_no_pardon() -> None:
+    strategy = make(1, 1, 1)
+
+    for number in range(1, 6):
+        round_of(strategy, number, spoiled if number % 2 else answer)
+
+    assert strategy.exchange.strikes.out(100)
+
+
+def test_nobody_is_left_out_where_no_number_of_strikes_is_set() -> None:
+    strategy = make(1, 1, 1, federation={"strikes": 0})
+
+    for number in range(1, 8):
+        round_of(strategy, number, spoiled)
+
+    assert len(ask(strategy, 8)) == 3
+
+
+def test_whom_a_round_draws_does_not_depend_on_who_is_left_out() -> None:
+    size = {"users_per_round": 7}
+    whole, without = make(4, 5, 6, federation=size), make(4, 5, 6, federation=size)
+    for number in (1, 2, 3):
+        without.exchange.strikes.strike(
+            without.federation.nodes[1], stage="backbone", round_number=number, reason="nan"
+        )
+
+    for number in (4, 5, 6):
+        drawn, left = (
+            {m.metadata.dst_node_id: m.content[wire.CONFIG][wire.MEMBERS] for m in ask(one, number)}
+            for one in (whole, without)
+        )
+        assert left == {node: members for node, members in drawn.items() if node != 99}
+
+
+def test_a_round_that_drew_only_users_of_nodes_left_out_is_no_failure() -> None:
+    strategy = make(1, 1, federation={"users_per_round": 1})
+    drawn = [ask(strategy, number)[0].metadata.dst_node_id for number in range(1, 30)]
+    nodes = {node.node_id: node for node in strategy.federation.nodes}
+    for number in (1, 2, 3):
+        strategy.exchange.strikes.strike(
+            nodes[100], stage="backbone", round_number=number, reason="nan"
+        )
+
+    for number, node in enumerate(drawn, start=1):
+        stepped = round_of(strategy, number)
+        assert (stepped is None) == (node == 100)
+        assert strategy.progress.failed_rounds == 0
+
+
+def test_a_run_without_anybody_left_ends_and_says_why() -> None:
+    strategy = make(1, federation={"strikes": 1})
+
+    with pytest.raises(RoundsFailed, match=r"every node is left out.*100, for: .*expected 0 to"):
+        round_of(strategy, 1, lambda message: answer(message, loss=1e30))
+
+
+@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "krum"])
+def test_a_robust_rule_is_followed_and_needs_enough_updates(rule: str) -> None:
+    lie = {name: np.full_like(value, -9.0) for name, value in ARRAYS.items()}
+    settings = {"aggregation": rule, "nodes": 5, "min_replies": 0.1}
+    strategy, honest = make(*[1] * 5, federation=settings), make(1)
+    first, *others = ask(strategy)
+
+    strategy.aggregate_train(1, [answer(first, lie), *map(answer, others)])
+    round_of(honest)
+
+    for name in ARRAYS:
+        np.testing.assert_allclose(strategy.arrays[name], honest.arrays[name], rtol=1e-6)
+    few = {"median": 2, "trimmed_mean": 4, "krum": 4}[rule]
+    stepped, _ = strategy.aggregate_train(2, [answer(m) for m in ask(strategy, 2)[:few]])
+    assert stepped is None
 
 
 def test_a_node_that_was_not_asked_is_refused() -> None:
@@ -571,6 +818,11 @@ def broken(message: Message, **changes: Any) -> Message:
     return Message(RecordDict(records), reply_to=message)
 
 
+def claiming(message: Message, users: float) -> Message:
+    """As many users as nobody has, and hits for all of them."""
+    return ranked(message, users, users=users)
+
+
 BAD_RANKS = {
     "an error": lost,
     "nan": lambda m: broken(m, **{"validation/full/hr@10/sum": math.nan}),
@@ -579,6 +831,20 @@ BAD_RANKS = {
     "an unknown key": lambda m: broken(m, user_17=1.0),
     "a list": lambda m: broken(m, **{"validation/full/hr@10/sum": [1.0]}),
     "no metrics": lambda m: Message(RecordDict(), reply_to=m),
+    "more users than it has": lambda m: claiming(m, 11.0),
+    "a trillion users": lambda m: claiming(m, 1e12),
+    "half a user": lambda m: claiming(m, 0.5),
+    "other users by another protocol": lambda m: broken(m, **{"validation/full/users": 9.0}),
+    "of the test": lambda m: Message(
+        RecordDict(
+            {**dict(ranked(m, 1.0).content), wire.CONFIG: ConfigRecord({wire.SPLIT: "test"})}
+        ),
+        reply_to=m,
+    ),
+    "a message far too large": lambda m: Message(
+        RecordDict({**dict(ranked(m, 1.0).content), "more": to_record({"x": np.zeros(10**5)})}),
+        reply_to=m,
+    ),
 }
 
 
@@ -596,6 +862,14 @@ def test_a_bad_answer_to_a_validation_is_left_out_and_told(
     assert found.metrics["full"]["hr@10"] == 0.5
     assert "node 100" in strategy.report.warnings[0]
     assert "1 of 2 nodes answered" in strategy.report.warnings[-1]
+
+
+def test_an_answer_for_nobody_is_no_validation() -> None:
+    strategy = make(1, 1)
+    ask(strategy)
+    first, _ = strategy.evaluation_messages("validation")
+
+    assert strategy.validation([ranked(first, 0.0, users=0.0)]) is None
 
 
 def test_no_answer_at_all_is_no_validation() -> None:

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fedrec.checkpoints import load_checkpoint
+from fedrec.data.sealed import read_sealed
 from fedrec.errors import CheckpointError
 
 SMALL = {
@@ -80,8 +81,8 @@ def test_a_group_that_the_manifest_does_not_know(save) -> None:
 def test_a_manifest_of_another_checkpoint(save) -> None:
     saved = save("backbone", SMALL)
     path = saved.path.with_suffix(".json")
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "fingerprint": "0" * 64}))
+    content = read_sealed(path)
+    path.write_text(json.dumps({**content, "format": 2, "fingerprint": "0" * 64}))
     with pytest.raises(CheckpointError, match="written for another checkpoint"):
         load_checkpoint(saved.path)
 
@@ -107,7 +108,7 @@ def test_a_manifest_that_is_none(save, content, message) -> None:
 def test_a_manifest_with_a_table_missing(save, key) -> None:
     path = save("backbone", SMALL).path
     manifest = path.with_suffix(".json")
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), key: None}))
+    manifest.write_text(json.dumps({**read_sealed(manifest), key: None}))
     with pytest.raises(CheckpointError, match=f"{key} is None, expected a table"):
         load_checkpoint(path)
 
@@ -115,7 +116,7 @@ def test_a_manifest_with_a_table_missing(save, key) -> None:
 def test_a_manifest_with_a_foreign_key(save) -> None:
     path = save("backbone", SMALL).path
     manifest = path.with_suffix(".json")
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "extra": 1}))
+    manifest.write_text(json.dumps({**read_sealed(manifest), "extra": 1}))
     with pytest.raises(CheckpointError, match=r"not a checkpoint manifest: .*'extra'"):
         load_checkpoint(path)
 

@@ -96,7 +96,10 @@ def test_a_wrong_override_is_named(override, message) -> None:
         ("model = 3\n", "unknown key 'model'"),
         ("[model.dim]\nx = 3\n", "unknown key 'model.dim.x'"),
         ("[run]\nout = 3\n", "run.out = 3: expected str, got int"),
-        ("[stages.alignment]\nnegatives = 0\n", "^stages.alignment.negatives = 0: must be above 0"),
+        (
+            "[stages.alignment]\nnegatives = 0\n",
+            ": stages.alignment.negatives = 0: must be above 0",
+        ),
     ],
 )
 def test_a_wrong_file_is_named(write, content, message) -> None:

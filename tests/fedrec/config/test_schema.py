@@ -56,6 +56,7 @@ CHOICES = {
     "federation.optimizer": "adam",
     "federation.transport": "int4",
     "federation.weighting": "log",
+    "federation.draw": "items",
     "model.router": "tree",
     "model.gate": "open",
     "model.attention": "global",
@@ -233,8 +234,8 @@ def test_defaults_that_earlier_mistakes_decided() -> None:
     assert config.federation.weighting == "examples"  # all alike: .03 NDCG@10
     assert not config.federation.sparse_rows  # rows tell the server whom a cohort met
     assert config.federation.item_averaging == "cohort"  # weights of rows tell as much
-    windows = config.stages.backbone.windows  # the newest alone would cost .04 HR@10
-    assert windows != 1 and config.training.random_cuts  # from anywhere in the history, at random
+    assert config.federation.draw == "windows"  # of the whole history: the newest cost .04 HR@10
+    assert config.stages.backbone.windows == 0 and config.training.random_cuts
 
 
 @pytest.mark.parametrize("parts", ["adapter", "gate,gate", "gate,", " "])

@@ -9,7 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedrec.data.folder import HISTORIES, MANIFEST, SPLIT, record_files
+from fedrec.data.checksum import digest_file
+from fedrec.data.folder import (
+    HISTORIES,
+    MANIFEST,
+    SPLIT,
+    read_json,
+    read_manifest,
+    record_files,
+)
 
 # user, item, time: every user and item has two interactions or more
 SMALL_ROWS = [
@@ -63,6 +71,7 @@ def without_histories(folder: Path) -> Path:
     for name, key in ((MANIFEST, "files"), (SPLIT, "sha256")):
         content = json.loads((folder / name).read_text())
         del content[key][HISTORIES]
+        content.pop("checksum", None)
         (folder / name).write_text(json.dumps(content))
     record_files(folder, [SPLIT])
     (folder / HISTORIES).unlink()
@@ -73,3 +82,17 @@ def without_histories(folder: Path) -> Path:
 def older() -> Callable[[Path], Path]:
     """See `without_histories`."""
     return without_histories
+
+
+def vouch_for(folder: Path) -> None:
+    """Make split and manifest vouch for what a prepared folder holds now."""
+    split, manifest = read_json(folder / SPLIT), read_manifest(folder)
+    held = {name: digest_file(folder / name) for name in split["sha256"]}
+    (folder / SPLIT).write_text(json.dumps({**split, "sha256": held}))
+    record_files(folder, manifest["files"])
+
+
+@pytest.fixture
+def vouch() -> Callable[[Path], None]:
+    """See `vouch_for`."""
+    return vouch_for

@@ -85,8 +85,8 @@ def test_fingerprints_tell_what_was_asked_for(tmp_path) -> None:
     source = Source(tmp_path)
     source.find("a")
     source.find("b")
-    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    assert source.fingerprints() == {"a": empty, "b": None, "b.gz": None}
+    sha256_of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert source.fingerprints() == {"a": sha256_of_nothing, "b": None, "b.gz": None}
     make_zip(tmp_path / "d.zip", {"a": "x"})
     zipped = Source(tmp_path / "d.zip")
     assert zipped.fingerprints() == {"d.zip": zipped.fingerprint("d.zip")}

@@ -10,6 +10,7 @@ from fedrec.data import PreparedData, write_features
 from fedrec.data.cold_folder import prepare_cold
 from fedrec.data.features import map_tensors
 from fedrec.data.folder import record_files
+from fedrec.data.sealed import read_sealed
 from fedrec.errors import DataError
 from fedrec.evaluation.segments import training_counts
 
@@ -111,7 +112,7 @@ def test_a_manifest_that_lies_about_warm_items(cold, tmp_path) -> None:
     folder = copytree(cold.path, tmp_path / "lying")
     record_files(folder, [])
     for found in (0, 41, "32"):
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = read_sealed(folder / "manifest.json")
         manifest["warm_items"] = found
         (folder / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(DataError, match=f"warm_items is {found!r}, expected 1 to 40"):

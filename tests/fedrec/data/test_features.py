@@ -80,18 +80,30 @@ def test_bad_shapes_and_numbers(tmp_path) -> None:
     write_features(tmp_path, "text", bad, PRESENT & [True, False, True, True], {})
 
 
+def vouch(folder) -> None:
+    """Make the description of features vouch for what the file beside it holds now."""
+    about = json.loads((folder / "features" / "text.json").read_text())
+    digest = digest_file(folder / "features" / "text.safetensors")
+    (folder / "features" / "text.json").write_text(json.dumps({**about, "sha256": digest}))
+
+
 def test_foreign_files(tmp_path) -> None:
     write_features(tmp_path, "text", VALUES, PRESENT, {})
     with pytest.raises(DataError, match=r"float16 \[4, 2\], expected float16 \[6, dim\] for 5"):
         FeatureTable.open(tmp_path, "text", num_items=5)
     path = tmp_path / "features" / "text.safetensors"
     save_file({"features": VALUES}, path)
+    with pytest.raises(DataError, match=r"text\.safetensors: sha256 \w+, the manifest says"):
+        FeatureTable.open(tmp_path, "text", num_items=3)
+    vouch(tmp_path)
     with pytest.raises(DataError, match="expected features and present"):
         FeatureTable.open(tmp_path, "text", num_items=3)
     save_file({"features": VALUES, "present": PRESENT}, path)
+    vouch(tmp_path)
     with pytest.raises(DataError, match=r"features are float32 \[4, 2\]"):
         FeatureTable.open(tmp_path, "text", num_items=3)
     save_file({"features": VALUES.astype(np.float16), "present": PRESENT[:2]}, path)
+    vouch(tmp_path)
     with pytest.raises(DataError, match=r"present is \[2\], expected \[4\]"):
         FeatureTable.open(tmp_path, "text", num_items=3)
     (tmp_path / "features" / "text.json").write_text("{}")

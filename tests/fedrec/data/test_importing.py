@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedrec.data import Columns, PreparedData, importing, prepare
 from fedrec.data.importing import feature_file, import_features
+from fedrec.data.sealed import read_sealed
 from fedrec.errors import ConfigError, DataError
 
 ROWS = {"tea": [3.0, 4.0], "fig": [1.0, 1.0], "jam": [0.0, 2.0]}
@@ -222,7 +223,7 @@ def test_features_made_otherwise_are_not_overwritten(small_csv, tmp_path, keyed,
 
 @pytest.mark.parametrize("lost", ["text.json", "manifest entry", "features cut"])
 def test_an_import_that_was_killed_is_finished_by_the_next(folder, keyed, lost) -> None:
-    before = json.loads((folder / "manifest.json").read_text())
+    before = read_sealed(folder / "manifest.json")
     import_features(folder, "semantic", *keyed())
     whole = {path: content for path, (_, content) in files_of(folder).items()}
     if lost == "text.json":  # killed after the features, before their description
@@ -253,7 +254,7 @@ def test_no_prepared_folder(tmp_path, keyed) -> None:
 
 def without_features(folder) -> None:
     shutil.rmtree(folder / "features", ignore_errors=True)
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = read_sealed(folder / "manifest.json")
     files = {name: sha for name, sha in manifest["files"].items() if "/" not in name}
     (folder / "manifest.json").write_text(json.dumps({**manifest, "files": files}))
 

@@ -227,7 +227,7 @@ def rewrite(path, changes) -> None:
     pq.write_table(table, path)
 
 
-def test_labels_of_an_older_folder_are_checked_on_reading(folder, tmp_path, older) -> None:
+def test_labels_of_an_older_folder_are_checked_on_reading(folder, tmp_path, older, vouch) -> None:
     path = older(prepared(folder, tmp_path).path) / "interactions.parquet"
     table = pq.read_table(path)
     for values, message in (
@@ -242,9 +242,11 @@ def test_labels_of_an_older_folder_are_checked_on_reading(folder, tmp_path, olde
         (np.zeros(11, dtype=np.int64), "label is int64 with 0 missing, expected uint8"),
     ):
         rewrite(path, {"label": values})
+        vouch(path.parent)
         with pytest.raises(DataError, match=message):
             PreparedData.load(path.parent)
     pq.write_table(table.drop_columns("label"), path)
+    vouch(path.parent)
     with pytest.raises(DataError, match=r"interactions\.parquet: cannot be read"):
         PreparedData.load(path.parent)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from fedrec.data import PreparedData
+from fedrec.data.folder import MANIFEST, read_manifest, record_files
 from fedrec.data.parting import partition_folder
+from fedrec.data.sealed import write_sealed
 from fedrec.errors import DataError
 
 
@@ -34,8 +34,7 @@ def test_a_whole_is_no_part(toy_data) -> None:
     ],
 )
 def test_a_record_that_cannot_be_is_refused(part, record, message) -> None:
-    manifest = json.loads((part / "manifest.json").read_text())
-    (part / "manifest.json").write_text(json.dumps({**manifest, "part": record}))
+    write_sealed(part / MANIFEST, {**read_manifest(part), "part": record})
     with pytest.raises(DataError, match=message):
         PreparedData.load(part)
 
@@ -49,5 +48,6 @@ def test_numbers_that_cannot_be_are_refused(part, change) -> None:
     if changed is not None:
         table = table.append_column("number", pa.array(changed, pa.int64()))
     pq.write_table(table, part / "users.parquet")
+    record_files(part, ["users.parquet"])
     with pytest.raises(DataError, match=r"users\.parquet"):
         PreparedData.load(part)

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from fedrec.data import PreparedData
 from fedrec.data.cold_folder import prepare_cold
-from fedrec.data.folder import INTERACTIONS, read_column
+from fedrec.data.folder import INTERACTIONS, MANIFEST, read_column, read_manifest
 from fedrec.data.parting import partition_folder
+from fedrec.data.sealed import write_sealed
 from fedrec.errors import DataError
 
 
@@ -100,8 +101,7 @@ def test_the_servers_folder_has_nobody(toy_data, tmp_path) -> None:
 
 def test_a_part_says_nothing_of_other_users(toy_data, tmp_path) -> None:
     source = copytree(toy_data.path, tmp_path / "source")
-    manifest = json.loads((source / "manifest.json").read_text())
-    (source / "manifest.json").write_text(json.dumps({**manifest, "notes": ["u107 is reordered"]}))
+    write_sealed(source / MANIFEST, {**read_manifest(source), "notes": ["u107 is reordered"]})
     partition_folder(source, tmp_path / "out", nodes=5)
     for name in ("manifest.json", "split.json"):
         assert "u107" not in (tmp_path / "out/node-1" / name).read_text()

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedrec.data import Columns, PreparedData, prepare, write_features
+from fedrec.data.folder import record_files
 from fedrec.errors import DataError
 
 COLUMNS = Columns(user="who", item="what", time="when")
@@ -27,7 +28,10 @@ def folder(small_csv, tmp_path, feature_arrays):
 
 
 def edit(path, **changes) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """Change a description as somebody would who knows that it vouches for itself."""
+    content = {**json.loads(path.read_text()), **changes}
+    content.pop("checksum", None)
+    path.write_text(json.dumps(content))
 
 
 def test_arrays(folder) -> None:
@@ -139,18 +143,24 @@ def test_malformed_descriptions(folder) -> None:
             PreparedData.load(folder)
     (folder / "manifest.json").write_text(manifest)
     manifest_files = json.loads(manifest)["files"]
+    edit(folder / "manifest.json", files={**manifest_files, "split.json": "0"})
+    with pytest.raises(DataError, match=r"split\.json: sha256 \w+, the manifest says 0"):
+        PreparedData.load(folder)
+    (folder / "manifest.json").write_text(manifest)
     for name in ("interactions.parquet", "histories.safetensors"):
         edit(folder / "split.json", sha256={**manifest_files, name: "0"})
+        record_files(folder, ["split.json"])
         with pytest.raises(DataError, match=f"made for other interactions than {name}"):
             PreparedData.load(folder)
 
 
-def test_interactions_of_another_catalogue_in_an_older_folder(folder, older) -> None:
+def test_interactions_of_another_catalogue_in_an_older_folder(folder, older, vouch) -> None:
     path = older(folder) / "interactions.parquet"
     table = pq.read_table(path)
     orders = (("item", [9] * 8), ("user", [2, 1, 0, 0, 0, 0, 0, 0]), ("item", [0] * 8))
     for column, values in orders:
         at = table.schema.get_field_index(column)
         pq.write_table(table.set_column(at, column, pa.array(values, pa.int32())), path)
+        vouch(folder)
         with pytest.raises(DataError, match="not 8 interactions in order of 3 users and items"):
             PreparedData.load(folder)

@@ -93,7 +93,7 @@ def test_bad_parquet(tmp_path, columns, message) -> None:
 def test_parquet_without_the_column_and_not_parquet(tmp_path, write) -> None:
     with pytest.raises(DataError, match="no column 'who'; columns: a"):
         read(parquet(tmp_path / "s.parquet", a=[1]))
-    with pytest.raises(DataError, match="not a Parquet file"):
+    with pytest.raises(DataError, match="not a sound Parquet file"):
         read(write("t.parquet", "who,what,when\n"))
 
 

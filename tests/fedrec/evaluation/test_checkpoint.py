@@ -11,6 +11,7 @@ from fedrec.checkpoints.tensors import model_arrays
 from fedrec.config import to_flat
 from fedrec.data import PreparedData, write_features
 from fedrec.data.added import add_items
+from fedrec.data.sealed import read_sealed
 from fedrec.errors import CheckpointError
 from fedrec.evaluation.checkpoint import rank_checkpoint
 
@@ -65,7 +66,7 @@ def test_other_items_are_refused(checkpoint, toy_data, extended, tmp_path) -> No
 
 def test_another_number_of_trained_items_is_refused(checkpoint, extended) -> None:
     path = extended.path / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "warm_items": 42}))
+    path.write_text(json.dumps({**read_sealed(path), "warm_items": 42}))
     message = "was trained for 40 items, .* has 42 to train on and 0 new ones; new items must be"
     with pytest.raises(CheckpointError, match=message):
         rank_checkpoint(checkpoint, PreparedData.load(extended.path), "test")

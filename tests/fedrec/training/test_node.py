@@ -136,6 +136,46 @@ def test_a_user_draws_the_same_on_any_node(toy_config, toy_node, toy_data, stage
             )
 
 
+def test_who_is_drawn_by_windows_trains_on_as_many_and_counts_by_their_examples(
+    toy_config, toy_node, toy_data
+) -> None:
+    """The windows of the longest history, drawn once, twice and all."""
+    config = toy_config("federation.draw=windows", "training.random_cuts=false")
+    node, length = toy_node(config), config.model.max_len
+    pairs = int(toy_data.train_end.max()) - 1
+    windows = -(-pairs // length)
+    assert windows > 2
+    user = int(toy_data.train_end.argmax())
+    places = np.flatnonzero(node.drawn_from[:] == user).tolist()
+    assert len(places) == windows
+    task = node.task("backbone")
+    for count, examples in ((1, length), (2, 2 * length), (windows, pairs)):
+        assert node._weight(user, count) == min(examples, config.federation.max_weight)
+        batch = node._step(np.array([user]), task, 1, 0, np.array([count]))
+        assert len(batch.user) == count
+
+
+def test_windows_of_one_user_are_one_user_who_trains(toy_config, toy_node, toy_model) -> None:
+    all_of_them = ["stages.backbone.windows=0", "training.random_cuts=false"]  # shifted: one more
+    config = toy_config("federation.draw=windows", *all_of_them)
+    node, model = toy_node(config), toy_model(config)
+    everything = list(range(len(node.drawn_from)))
+    assert len(everything) > len(node.trainable)
+    update = node.train(model, node.task("backbone"), 1, everything)
+    users = toy_node(toy_config("federation.draw=users", *all_of_them))
+    plain = users.train(model, users.task("backbone"), 1, list(range(len(users.trainable))))
+    assert update.users == plain.users == len(node.trainable)
+    for name, value in plain.dense(ITEMS).items():  # all windows of everybody, either way
+        torch.testing.assert_close(update.dense(ITEMS)[name], value)
+
+
+def test_a_stage_bounds_the_windows_that_were_drawn(toy_config, toy_node) -> None:
+    node = toy_node(toy_config("federation.draw=windows", "stages.backbone.windows=2"))
+    times = np.array([1, 2, 5])
+    assert node._windows(times, node.task("backbone")).tolist() == [1, 2, 2]
+    assert node._windows(times, node.task("alignment")).tolist() == [1, 2, 5]
+
+
 def test_evaluation_adds_up_over_nodes(toy_config, toy_node, toy_model, toy_data) -> None:
     config = toy_config()
     model, active = toy_model(config), STAGES["routing"].active
