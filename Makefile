@@ -10,7 +10,7 @@ COMPLETE := .venv/.complete
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 DATA := data/ml-latest-small
 
-.PHONY: help setup data run features test check lint types imports pins secrets audit fuzz guard bench clean
+.PHONY: help setup data run features test faults check lint types imports pins secrets audit fuzz guard bench clean
 
 help: ## Show this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -50,6 +50,9 @@ features: $(COMPLETE) ## Make the built-in features again from POSTERS=DIR, see 
 
 test: $(COMPLETE) ## Run the tests that are neither slow nor need a GPU; ARGS="-m slow" for others
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(COMPLETE) ## Kill processes and cut networks, and see that nothing is lost; takes minutes
+	$(BIN)/python -m pytest -m faults -o faulthandler_timeout=1200 $(ARGS)
 
 check: lint types imports pins secrets audit guard ## Linter, formatter, types, import contracts, pins, secrets, weaknesses, ratios of speed
 

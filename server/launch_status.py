@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -13,7 +13,7 @@ class AppStatus:
 
     state: str
     error: str | None
-    pid: int = 0
+    pid: int = field(default=0, compare=False)
 
     @property
     def alive(self) -> bool:
