@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from fedrec.errors import ConfigError, FedrecError
 from fedrec.processes import free_port
 
 CLIENT = Client(data=Path("/d"), server="127.0.0.1:8000")
+IMPATIENT = Client(data=Path("/d"), server="127.0.0.1:8000", patience_s=0.3)
 
 
 @pytest.mark.parametrize("folder", ["/data/mine", "/my data/x", "/it's here", '/a "b" c', "/a\\b"])
@@ -73,7 +75,6 @@ def node() -> Iterator[subprocess.Popen[bytes]]:
 def health(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """The answers to come; the last one is for ever."""
     answers: list[bool] = []
-    monkeypatch.setattr(launch, "GONE_S", 0.3)
     monkeypatch.setattr(launch, "POLL_S", 0.01)
 
     def greet(*_: object, **__: object) -> None:
@@ -84,19 +85,44 @@ def health(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answers
 
 
+def never() -> subprocess.Popen[bytes]:
+    raise AssertionError("a new SuperNode was started")
+
+
 def test_a_client_leaves_when_its_server_is_gone(
     node: subprocess.Popen[bytes], health: list[bool]
 ) -> None:
     health += [True, True, False]
-    assert launch._serve(CLIENT, node) is None
+    assert launch._serve(IMPATIENT, node, never) is None
 
 
 def test_a_server_that_was_out_of_reach_for_a_moment_is_not_gone(
     node: subprocess.Popen[bytes], health: list[bool]
 ) -> None:
+    """A node without a key joins anew: the server may have been begun anew and not know it."""
     health += [True] + 10 * [False] + [True] + [False]
-    assert launch._serve(CLIENT, node) is None
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+        return started[-1]
+
+    assert launch._serve(IMPATIENT, node, start) is None
     assert health == [False]
+    (fresh,) = started
+    assert node.poll() is not None and fresh.poll() is None
+    fresh.kill()
+    fresh.wait()
+
+
+def test_a_node_with_a_key_stays_the_node_that_it_is(
+    node: subprocess.Popen[bytes], health: list[bool], tmp_path: Path
+) -> None:
+    """A server that does not know it refuses it, and it joins anew by itself."""
+    init_deployment(tmp_path / "fed", nodes=1, host="fed.example.org")
+    folder = read_node_folder(tmp_path / "fed" / "node-1")
+    health += [True, False, True, False]
+    assert launch._serve(replace(IMPATIENT, folder=folder), node, never) is None
 
 
 def test_a_supernode_that_ends_first_is_an_error(
@@ -104,7 +130,7 @@ def test_a_supernode_that_ends_first_is_an_error(
 ) -> None:
     health += [True]
     node.kill()
-    assert launch._serve(CLIENT, node) == -9
+    assert launch._serve(IMPATIENT, node, never) == -9
 
 
 def test_a_client_that_is_locked_out_says_why(
@@ -117,7 +143,7 @@ def test_a_client_that_is_locked_out_says_why(
 
     monkeypatch.setattr(launch, "greet", greet)
     with pytest.raises(Rejected, match="not in the list"):
-        launch._serve(CLIENT, node)
+        launch._serve(CLIENT, node, never)
     with pytest.raises(Rejected, match="not in the list"):
         wait_for_server(CLIENT, 60.0)
 
