@@ -28,11 +28,11 @@ from measuring import arguments, conditions, publish, table
 from server.launch_config import read_config
 
 FATES = ("gone", "silent", "error", "lost")
-ALWAYS = ["run.baselines=false", "run.threads=1", "evaluation.test_users=1"]
+ALWAYS = ["run.baselines=false", "run.threads=1"]
 ALWAYS += ["stages.alignment.rounds=0", "stages.routing.rounds=0"]
 QUICK = ["stages.backbone.rounds=4", "evaluation.every=2", "federation.users_per_round=16"]
 QUICK += ["model.dim=16", "model.inner=32", "model.layers=1", "evaluation.users=64"]
-QUICK += ["stages.backbone.windows=1", "stages.backbone.positions=8"]
+QUICK += ["stages.backbone.windows=1", "stages.backbone.positions=8", "evaluation.test_users=64"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def measured(config: Config, share: float, seed: int) -> Outcome:
         checkpoint = load_checkpoint(out / "checkpoints" / "backbone.safetensors")
         ranks = rank_checkpoint(checkpoint, PreparedData.load(config.run.data), "validation")
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return Outcome(
+    outcome = Outcome(
         value=metrics_from_sums(rank_sums(ranks), "validation")["full"]["ndcg@10"],
         rounds=len(lines),
         best_round=checkpoint.manifest.round,
@@ -131,6 +131,8 @@ def measured(config: Config, share: float, seed: int) -> Outcome:
         failed=grid.failed,
         lost_rounds=sum(line["loss"] is None for line in lines),
     )
+    print(f"share {share:g}, seed {seed}: {outcome}", flush=True)
+    return outcome
 
 
 def report(found: dict[str, Outcome], change: float) -> str:

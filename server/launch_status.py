@@ -17,8 +17,14 @@ class AppStatus:
 
     @property
     def alive(self) -> bool:
-        """Whether the app's process is there, as far as this machine can tell."""
-        return not self.pid or Path(f"/proc/{self.pid}").exists() or not Path("/proc/self").exists()
+        """Whether the app's process runs, as far as this machine can tell."""
+        if not self.pid or not Path("/proc/self").exists():
+            return True
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] not in "ZX"  # killed, and not yet noticed
 
 
 class StatusFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import httpx
@@ -102,7 +102,10 @@ def _outcome(
         return Outcome(error=f"the SuperLink ended with code {code}", killed=True)
     if said is not None and not said.alive and _still(said, status):
         return Outcome(error="the server app ended without a word", killed=True)
-    return _flower_outcome(run_id, control) if copy.ended else None
+    if not copy.ended or (outcome := _flower_outcome(run_id, control)) is None:
+        return None
+    unsaid = said is not None and outcome.error is not None and _still(said, status)
+    return replace(outcome, killed=outcome.killed or unsaid)
 
 
 def _still(said: AppStatus, status: StatusFile) -> bool:

@@ -78,9 +78,12 @@ def test_a_simulation_is_not_begun_again(tmp_path: Path) -> None:
 def test_an_app_that_ended_without_a_word_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "status.json"
     status = StatusFile(file)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone, unnoticed = (subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2))
     gone.wait()
-    for pid, alive in ((os.getpid(), True), (gone.pid, False), (0, True)):
+    os.waitid(os.P_PID, unnoticed.pid, os.WEXITED | os.WNOWAIT)
+    cases = ((os.getpid(), True), (gone.pid, False), (unnoticed.pid, False), (0, True))
+    for pid, alive in cases:
         file.write_text(json.dumps({"state": "running", "error": None, "pid": pid}))
         said = status.read()
         assert said is not None and said.alive is alive
+    unnoticed.wait()
