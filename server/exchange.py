@@ -61,6 +61,7 @@ class Exchange:
         self._asked: set[int] = set()
         self._gone: set[int] = set()
         self.silent: set[int] = set()
+        self.refused: set[int] = set()
 
     @property
     def federation(self) -> Federation:
@@ -113,9 +114,9 @@ class Exchange:
 
     def updates(
         self, replies: Iterable[Message], members: Mapping[int, Sequence[int]], sent: Arrays
-    ) -> list[Update]:
-        """The updates that are fit to average. members: who was to train, by the nodes asked.
-        sent: what trains, by name."""
+    ) -> dict[int, Update]:
+        """The updates that are fit to average, by node. members: who was to train, by the nodes
+        asked. sent: what trains, by name."""
         federation, most_bytes = self.config.federation, bytes_of_update(sent)
         codec = self.downlink.codec if self.downlink.kept else None
         heaviest = 1.0 if federation.weighting == "uniform" else federation.max_weight
@@ -134,7 +135,7 @@ class Exchange:
                 weighs_rows=federation.item_averaging == "row",
             )
 
-        return list(self._fit(self._received(replies, members), read).values())
+        return self._fit(self._received(replies, members), read)
 
     def rank_sums(self, replies: Iterable[Message], split: str) -> dict[int, dict[str, float]]:
         """What the nodes that were asked measured, as far as it is fit to add up, by their ids."""
@@ -191,6 +192,7 @@ class Exchange:
         self.warn(f"{place}: node {node} refused: {reason}", node=node)
         if isinstance(reason, Failed):
             return
+        self.refused.add(node)
         info = next(one for one in self.federation.nodes if one.node_id == node)
         if self.strikes.strike(
             info, stage=self.stage.name, round_number=self.report.round, reason=str(reason)

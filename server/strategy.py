@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -31,6 +30,7 @@ from server.downlink import Downlink
 from server.exchange import Exchange
 from server.federation import Federation, NodeInfo
 from server.lazy import only_rows
+from server.muster import Muster
 from server.progress import Progress, RoundReport, StageOver
 from server.refusal import Update
 from server.robust import together
@@ -86,7 +86,8 @@ class StageStrategy(FedAvg):
             strikes=strikes,
         )
         self.frozen_fingerprint = self.exchange.frozen_fingerprint
-        self.ask, self._validates, self._needed = ask, False, 1
+        self.muster = Muster(config, stage.name, self.exchange)
+        self.ask, self._validates = ask, False
         self._started = time.monotonic()
 
     def resume(self, progress: Progress, arrays: Arrays, best: Arrays) -> None:
@@ -124,6 +125,7 @@ class StageStrategy(FedAvg):
         return self.exchange.report
 
     def _begin_report(self, number: int) -> None:
+        self.exchange.refused.clear()
         self.exchange.report = RoundReport(self.stage.name, number, self.stage_config.rounds)
 
     def _own(self, arrays: Arrays) -> Arrays:
@@ -142,54 +144,23 @@ class StageStrategy(FedAvg):
         number = self.first_round + server_round
         self._started = time.monotonic()
         self._begin_report(number)
-        self.attendance.begin_round()
-        self._members = self._to_ask(number)
+        self._members = self.muster.begin_round(number)
+        return self._training_messages(self._members)
+
+    def _training_messages(self, members: Mapping[int, Sequence[int]]) -> list[Message]:
+        nodes = [node for node in self.federation.nodes if node.node_id in members]
         return self.exchange.questions(
             MessageType.TRAIN,
-            [
-                (node, {wire.MEMBERS: self._members[node.node_id]})
-                for node in self.federation.nodes
-                if node.node_id in self._members
-            ],
+            [(node, {wire.MEMBERS: members[node.node_id]}) for node in nodes],
             best_round=self.progress.best_round,
         )
-
-    def _to_ask(self, number: int) -> dict[int, list[int]]:
-        """Node id -> who is to train there, of the nodes that are there and need no rest."""
-        cohort, drawn_of = self._cohort(number), self.federation
-
-        def enough(present: Sequence[NodeInfo]) -> bool:
-            nonlocal cohort, drawn_of
-            if drawn_of is not self.federation:  # somebody has come back, or is new
-                cohort, drawn_of = self._cohort(number), self.federation
-            self._needed = self._fewest(len(cohort))
-            there = sum(node.node_id in cohort for node in present)
-            return there >= min(self._needed, len(cohort))
-
-        present = self.attendance.wait_until(enough, self.exchange.say_waiting, f"round {number}")
-        self.exchange.forget_absent(present)
-        there = [node for node in present if node.node_id in cohort]
-        asked = self.attendance.rested(there, self._needed)
-        self.report.absent = len(cohort) - len(asked)
-        return {node.node_id: cohort[node.node_id] for node in asked}
-
-    def _cohort(self, number: int) -> dict[int, list[int]]:
-        size = self.config.federation.users_per_round
-        drawn = self.federation.cohort(self.config.run.seed, self.stage.name, number, size)
-        out = self.exchange.strikes.out
-        return {node.node_id: members for node, members in drawn if not out(node.node_id)}
-
-    def _fewest(self, nodes: int) -> int:
-        """How many updates make a round of a cohort on so many nodes."""
-        federation = self.config.federation
-        return math.ceil(max(federation.fewest_updates, federation.min_replies * nodes))
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Average the updates that are fit, let the optimiser step, scale its step by group."""
-        updates = self.exchange.updates(replies, self._members, self.arrays)
-        if len(updates) < self._needed:
+        updates = self._updates(replies)
+        if len(updates) < self.muster.needed:
             self._round_failed(len(updates))
             return None, None
         self.progress.failed_rounds = 0
@@ -197,6 +168,20 @@ class StageStrategy(FedAvg):
         self._note_training(updates, mean)
         self._move(self._step(self.first_round + server_round, mean), mean.rows)
         return ArrayRecord(), None  # the model travels as the nodes need it
+
+    def _updates(self, replies: Iterable[Message]) -> list[Update]:
+        """Of the nodes in their order. Those that failed, or have come back since, are asked once
+        more; those that were silent have had their time, unless the round would be lost."""
+        found = self.exchange.updates(replies, self._members, self.arrays)
+        if self.ask is not None:
+            missing = max(0, self.muster.needed - len(found))
+            done = {*found} if missing else {*found, *self.exchange.silent}
+            drawn = self.muster.drawn
+            again = [node.node_id for node in self.muster.to_ask_again(done, missing)]
+            members = {node: drawn[node] for node in again if node in drawn}
+            answers = self.ask(self._training_messages(members)) if members else []
+            found |= self.exchange.updates(answers, members, self.arrays)
+        return [found[node.node_id] for node in self.federation.nodes if node.node_id in found]
 
     def _step(self, number: int, mean: Mean) -> dict[str, NDArray[Any]]:
         """What the optimiser makes of the mean update.
@@ -259,7 +244,7 @@ class StageStrategy(FedAvg):
         self.progress.failed_rounds += 1
         self.exchange.warn(
             f"round {self.report.round} changes nothing: {accepted} of {len(self._members)} nodes "
-            f"gave an update fit to average, {self._needed} are needed"
+            f"gave an update fit to average, {self.muster.needed} are needed"
         )
         allowed = self.config.federation.failed_rounds
         if self.progress.failed_rounds >= allowed:
@@ -276,10 +261,7 @@ class StageStrategy(FedAvg):
         self._validates = number % every == 0 or number == last
         if not self._validates:
             return []
-        present = self.attendance.present()
-        self.exchange.forget_absent(present)
-        admitted = [node for node in present if not self.exchange.strikes.out(node.node_id)]
-        return self.evaluation_messages("validation", self.attendance.rested(admitted))
+        return self.evaluation_messages("validation", self.muster.to_validate())
 
     def evaluation_messages(
         self, split: str, nodes: Iterable[NodeInfo] | None = None
@@ -311,11 +293,10 @@ class StageStrategy(FedAvg):
     def _asked_again(self, answered: Mapping[int, object]) -> dict[int, dict[str, float]]:
         """What nodes measured that failed at first, or have come back since. Whoever was silent
         has had its time."""
-        known = {*answered, *self.exchange.silent}
-        there = self.attendance.present() if self.ask is not None else []
-        left = [node for node in self.exchange.admitted if node in there]
-        nodes = [node for node in self.attendance.rested(left, 0) if node.node_id not in known]
-        if self.ask is None or not nodes:
+        if self.ask is None:
+            return {}
+        nodes = self.muster.to_ask_again({*answered, *self.exchange.silent})
+        if not nodes:
             return {}
         replies = self.ask(self.evaluation_messages("validation", nodes))
         return self.exchange.rank_sums(replies, "validation")

@@ -211,3 +211,44 @@ def test_a_stage_that_was_never_compared_does_not_end_in_an_untrained_model(
     grid.tamper = fail
     with pytest.raises(FedrecError, match=r"nothing says which round .* 0\.9 \(evaluation\.min_sh"):
         runner.run(STAGES["backbone"])
+
+
+@pytest.mark.parametrize(("min_replies", "tries"), [(0.5, 1), (1.0, 2)])
+def test_a_silent_node_is_asked_again_only_where_the_round_would_be_lost(
+    federate: Federate, small_config: Configure, min_replies: float, tries: int
+) -> None:
+    config = small_config(stage(1, **{"federation.min_replies": min_replies}))
+    runner, grid = federate(config, 3)
+
+    def hush(messages: list[Message]) -> None:
+        grid.silent = {1000} if messages and not asked(grid, 1000) else set()
+
+    grid.before = hush
+    runner.run(STAGES["backbone"])
+
+    assert len(asked(grid, 1000)) == tries
+    assert lines(config)[0]["loss"] is not None
+
+
+def test_a_node_that_fails_trains_in_a_second_try_and_changes_nothing_else(
+    federate: Federate, small_config: Configure, tmp_path: Path
+) -> None:
+    whole, _ = federate(small_config(stage(2, **{"run.out": str(tmp_path / "whole")})), 3)
+    whole.run(STAGES["backbone"])
+    runner, grid = federate(small_config(stage(2)), 3)
+    failed: set[tuple[int, int]] = set()
+
+    def fail_first(message: Message, reply: Message) -> Message:
+        about = message.content[wire.CONFIG]
+        place = (message.metadata.dst_node_id, about.get(wire.ROUND, 0))
+        if message.metadata.message_type != "train" or place[0] != 999 or place in failed:
+            return reply
+        failed.add(place)
+        return Message(Error(2, "out of memory"), reply_to=message)
+
+    grid.tamper = fail_first
+    runner.run(STAGES["backbone"])
+
+    assert asked(grid, 999) == [1, 1, 2, 2]
+    for key in ("best_round", "validation", "test"):
+        assert runner.results["backbone"][key] == whole.results["backbone"][key]
