@@ -11,6 +11,7 @@ from fedrec.config import from_flat
 from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import FedrecError
 from fedrec.stages import STAGES
+from server.attendance import Attendance
 from server.federation import Federation, NodeInfo
 from server.optimizers import build_strategy
 from server.run_folder import RunFolder
@@ -27,7 +28,7 @@ def strategy() -> StageStrategy:
     made.prepare(
         config=settings,
         stage=STAGES["backbone"],
-        federation=Federation((NodeInfo(1, 0, 1, 2, "c", ()),)),
+        attendance=Attendance(Federation((NodeInfo(1, 0, 1, 2, "c", ()),))),
         arrays={"item_embedding.weight": WEIGHTS.copy()},
         frozen={"gate": np.array([0.1], dtype=np.float32)},
         on_round=lambda strategy, report: None,

@@ -18,6 +18,7 @@ from fedrec.config import Config
 from fedrec.data import PreparedData
 from fedrec.data.added import add_items
 from fedrec.data.cold_folder import prepare_cold
+from fedrec.data.folder import record_files
 from fedrec.errors import CheckpointError, ConfigError, DataError, FedrecError
 from fedrec.evaluation.checkpoint import rank_checkpoint
 from fedrec.evaluation.command import evaluate_command
@@ -121,6 +122,7 @@ def test_nodes_that_do_not_test_alike(
     other = cold_shop.parent / "other"
     shutil.copytree(cold_shop, other)
     (other / "split.json").write_text(json.dumps(folder))
+    record_files(other, ["split.json"])
     grid.contexts[999].node_config["data"] = str(other)
     with pytest.raises(FedrecError, match="partitions 0 and 1 do not test alike"):
         gather_federation(grid, nodes=2, timeout_s=1.0, reply_timeout_s=1.0)

@@ -27,9 +27,17 @@ def node(config: Config) -> NodeInfo:
     """A node with a folder of its own that fits."""
     data = PreparedData.load(config.run.data)
     return NodeInfo(
-        7, 1, 5, 24, data.catalogue_fingerprint, (), False, data.new_items_fingerprint, True,
-        tuple(versions_that_matter().items()), settings_fingerprint(config),
-    )  # fmt: skip
+        node_id=7,
+        partition=1,
+        trainable=5,
+        num_items=24,
+        catalogue=data.catalogue_fingerprint,
+        feature_dims=(),
+        new_items=data.new_items_fingerprint,
+        own_data=True,
+        libraries=tuple(versions_that_matter().items()),
+        settings=settings_fingerprint(config),
+    )
 
 
 def test_a_node_that_fits(node: NodeInfo, config: Config) -> None:

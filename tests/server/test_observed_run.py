@@ -61,9 +61,10 @@ def test_no_log_line_names_a_user_or_an_item(
     run(config, loopback(config, 2))
     logging.getLogger("client").setLevel(logging.INFO)
     monkeypatch.setattr(Node, "train", fails_with_names)
-    failing = small_config(ROUNDS, run={"out": f"{config.run.out}-failing"})
+    longer = {**ROUNDS, "stages.backbone.rounds": 9}
+    failing = small_config(longer, run={"out": f"{config.run.out}-failing"})
     with pytest.raises(Exception, match="3 rounds in a row failed"):
-        run(small_config({**to_flat(failing), "stages.backbone.rounds": 9}), loopback(failing, 2))
+        run(failing, loopback(failing, 2))
 
     said = lines(capsys.readouterr().err)
 

@@ -83,7 +83,7 @@ def test_three_stages_one_after_the_other(federate: Federate, small_config: Conf
         assert set(result["test"]) == set(result["validation"]) == {"full", "sampled100"}
         parent = held.manifest.fingerprint
     stored = json.loads((Path(config.run.out) / "results.json").read_text())
-    assert stored == {"stages": results}
+    assert stored == {"stages": results, "left_out": []}
 
 
 def test_a_stage_changes_what_it_trains_and_nothing_else(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +85,35 @@ def without_histories(folder: Path) -> Path:
 def older() -> Callable[[Path], Path]:
     """See `without_histories`."""
     return without_histories
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def end_headers(self) -> None:
+        if self.path.startswith("/cut"):
+            self.close_connection = True
+        super().end_headers()
+
+    def send_header(self, keyword: str, value: str) -> None:
+        longer = keyword == "Content-Length" and self.path.startswith("/cut")
+        super().send_header(keyword, str(int(value) + 5) if longer else value)
+
+
+@pytest.fixture
+def website(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the address at which a web server on this machine shows it.
+
+    What is asked for at /cut... ends before its announced length.
+    """
+    folder = tmp_path / "site"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def vouch_for(folder: Path) -> None:

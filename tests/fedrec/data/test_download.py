@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -16,30 +13,10 @@ CONTENT = b"an archive" * 10_000
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args) -> None:
-        pass
-
-    def end_headers(self) -> None:
-        if self.path.startswith("/cut"):
-            self.close_connection = True
-        super().end_headers()
-
-    def send_header(self, keyword, value) -> None:
-        longer = keyword == "Content-Length" and self.path.startswith("/cut")
-        super().send_header(keyword, str(int(value) + 5) if longer else value)
-
-
 @pytest.fixture
-def site(tmp_path):
-    folder = tmp_path / "site"
-    folder.mkdir()
-    (folder / "d.zip").write_bytes(CONTENT)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def site(website):
+    (website[0] / "d.zip").write_bytes(CONTENT)
+    return website
 
 
 @pytest.mark.parametrize("progress", [True, False])

@@ -13,19 +13,19 @@ from fedrec.data.registry import DATASETS
 RATINGS = "".join(f"{user}::{item}::5::{item}\n" for user in range(1, 6) for item in range(1, 6))
 
 
-def test_a_download_is_read_in_place(tmp_path, monkeypatch) -> None:
-    archive = tmp_path / "site" / "ml-1m.zip"
-    archive.parent.mkdir()
+def test_a_download_is_read_in_place(tmp_path, monkeypatch, website) -> None:
+    folder, url = website
+    archive = folder / "ml-1m.zip"
     with zipfile.ZipFile(archive, "w") as content:
         content.writestr("ml-1m/ratings.dat", RATINGS)
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    dataset = replace(DATASETS["ml-1m"], url=archive.as_uri(), md5=md5)
+    dataset = replace(DATASETS["ml-1m"], url=f"{url}/ml-1m.zip", md5=md5)
     monkeypatch.setitem(DATASETS, "ml-1m", dataset)
     options = {"out": tmp_path / "out", "cache": tmp_path / "cache"}
     data = PreparedData.load(prepare("ml-1m", **options))
     assert (data.num_users, data.num_items) == (5, 5)
     source = data.manifest["source"]
-    assert source["kind"] == "download" and source["location"] == archive.as_uri()
+    assert source["kind"] == "download" and source["location"] == f"{url}/ml-1m.zip"
     assert list(source["files"]) == ["ml-1m.zip"]
     (tmp_path / "cache" / "ml-1m.zip").unlink()
     prepare("ml-1m", **options)  # the same again needs no network

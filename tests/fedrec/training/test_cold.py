@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from fedrec.data import Columns, PreparedData, prepare, write_features
+from fedrec.data.atomic import write_json
 from fedrec.data.cold_folder import prepare_cold
+from fedrec.data.folder import HISTORIES, SPLIT, digests, read_json, record_files
 from fedrec.data.histories import open_histories, write_histories
 from fedrec.stages import STAGES
 from fedrec.training.batches import ITEM_TENSORS
@@ -45,6 +47,10 @@ def exchanged(data: PreparedData, folder: Path) -> PreparedData:
     held = items > data.warm_items
     items[held] = np.random.default_rng(1).permutation(items[held])
     write_histories(folder, type(histories)(histories.offsets, items, histories.held_out))
+    split = read_json(folder / SPLIT)
+    split["sha256"] |= digests(folder, [HISTORIES])
+    write_json(folder / SPLIT, split)
+    record_files(folder, [HISTORIES, SPLIT])
     return PreparedData.load(folder)
 
 
