@@ -80,7 +80,7 @@ def _free_what_is_left() -> None:
     """Free the message's arrays, which hang together in circles.
 
     Python looks for circles among all that torch has loaded, and therefore so rarely that the
-    process grows by a message a round. What is there after the first message is not looked at again.
+    process grows by a message a round. What the first message has left is not looked at again.
     """
     if not gc.get_freeze_count():
         gc.freeze()
