@@ -105,6 +105,10 @@ bench: $(COMPLETE) data ## Run the benchmarks briefly, to see that they work; fo
 	$(BIN)/python benchmarks/ablations.py --quick
 	$(BIN)/python benchmarks/communication.py $(DATA) --quick
 	$(BIN)/python benchmarks/personal.py $(DATA) --quick
+	$(BIN)/python benchmarks/poisoning.py $(DATA) --quick --attacks promotion --defences mean krum
+	$(BIN)/python benchmarks/faults.py data=$(DATA) --quick
+	$(BIN)/python benchmarks/soak.py $(DATA) --quick
+	$(BIN)/python benchmarks/many_nodes.py $(DATA) --quick
 
 clean: ## Remove .venv and every cache; data/ and runs/ stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fedrec.processes import free_port, last_lines
+from fedrec.processes.signals import stopped_by_exception
 from fedrec.report import MetricsFile
 from runs import MARK, marked
 
@@ -102,7 +103,7 @@ def deployed(
     clients: address -> their command lines.
     """
     address, mark = f"127.0.0.1:{free_port()}", uuid.uuid4().hex
-    with tempfile.TemporaryDirectory(prefix="fedrec-bench-") as place:
+    with stopped_by_exception(), tempfile.TemporaryDirectory(prefix="fedrec-bench-") as place:
         folder, started = Path(place), list[subprocess.Popen[bytes]]()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         environment["MALLOC_ARENA_MAX"] = "2"  # as launchers set it
