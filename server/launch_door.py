@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from fedrec.config import Config
 from fedrec.deployment import ServerFolder, check_server_folder, read_server_folder
 from fedrec.deployment.certificates import read_certificate
 from fedrec.errors import ConfigError
@@ -49,12 +50,21 @@ def door_of(
     return Door(host=host or LOOPBACK, port=port or DEFAULT_PORT, database=where)
 
 
-def check_places(door: Door, nodes: int) -> None:
-    """Raise ConfigError where a run would wait for more nodes than are allowed to join."""
-    if door.folder is not None and nodes > len(door.folder.nodes):
+def check_places(door: Door, config: Config) -> None:
+    """Raise ConfigError where a run needs more nodes than are allowed to join.
+
+    A new one needs all; one that goes on may do without nodes that were removed meanwhile.
+    """
+    if door.folder is None:
+        return
+    allowed, nodes = len(door.folder.nodes), config.federation.nodes
+    listed = f"{door.folder.path / 'nodes.toml'} allows {allowed}; `fedrec deploy add-node` adds"
+    if not config.run.resume and nodes > allowed:
+        raise ConfigError(f"federation.nodes = {nodes}: must be at most {allowed}: {listed} one")
+    if (fewest := config.federation.fewest_nodes) > allowed:
         raise ConfigError(
-            f"federation.nodes = {nodes}: must be at most {len(door.folder.nodes)}, as many as "
-            f"{door.folder.path / 'nodes.toml'} allows; `fedrec deploy add-node` adds one"
+            f"a run with federation.nodes = {nodes} and federation.min_replies = "
+            f"{config.federation.min_replies:g} goes on with {fewest} or more: {listed} others"
         )
 
 

@@ -47,7 +47,7 @@ def run_federation(
     config = read_config(settings, resume=resume)
     _check_data(config)
     if door is not None:
-        check_places(door, config.federation.nodes)
+        check_places(door, config)
         require_free_port(door.host, door.port)
     out = Path(config.run.out)
     with log_context(run=out.name), _page(out, metrics):
