@@ -31,6 +31,8 @@ WAIT_S = 60.0
 """How long a client waits for its server to appear."""
 GONE_S = 10.0
 """How long a server must be out of reach to count as gone for good."""
+GREET_S = 5.0
+"""How long an answer may take, but so that more than one is asked for while a client is patient."""
 GRACE_S = 3.0
 """How long the SuperNode may take to sign off at the server."""
 POLL_S = 1.0
@@ -163,7 +165,7 @@ def _serve(
 
 def _answers(client: Client) -> bool:
     try:
-        greet(client.server, client.folder, timeout_s=GONE_S)
+        greet(client.server, client.folder, timeout_s=min(GREET_S, client.patience_s / 3))
     except Unreachable:
         return False
     return True

@@ -125,6 +125,16 @@ def test_a_node_with_a_key_stays_the_node_that_it_is(
     assert launch._serve(replace(IMPATIENT, folder=folder), node, never) is None
 
 
+@pytest.mark.parametrize(("patience_s", "timeout_s"), [(9.0, 3.0), (600.0, 5.0)])
+def test_one_slow_answer_does_not_use_all_patience_up(
+    monkeypatch: pytest.MonkeyPatch, patience_s: float, timeout_s: float
+) -> None:
+    asked = []
+    monkeypatch.setattr(launch, "greet", lambda *_, **options: asked.append(options))
+    assert launch._answers(replace(CLIENT, patience_s=patience_s))
+    assert asked == [{"timeout_s": timeout_s}]
+
+
 class Ending:
     """A SuperNode by what it answers to poll(), the last for ever: None, or how it ended."""
 
