@@ -10,6 +10,7 @@ import typer
 from fedrec.config import Config
 from fedrec.deployment import ServerFolder, check_server_folder, read_server_folder
 from fedrec.deployment.certificates import read_certificate
+from fedrec.deployment.checks import how_to_renew
 from fedrec.errors import ConfigError
 from fedrec.processes import is_loopback
 from server.launch_superlink import LOOPBACK, Door
@@ -78,9 +79,9 @@ def _warn_of_openness(host: str) -> None:
 
 def _warn_of_end(folder: ServerFolder, now: datetime) -> None:
     for path in (folder.certificate, folder.ca):
-        end = read_certificate(path).not_valid_after_utc
-        if end < now + SOON:
-            _warn(f"{path} ends on {end:%Y-%m-%d}; `fedrec deploy renew` makes a new one")
+        certificate = read_certificate(path)
+        if (end := certificate.not_valid_after_utc) < now + SOON:
+            _warn(f"{path} ends on {end:%Y-%m-%d}; {how_to_renew(certificate)}")
 
 
 def _warn(text: str) -> None:

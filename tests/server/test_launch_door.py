@@ -9,6 +9,7 @@ import pytest
 
 from fedrec.config import Config, from_flat
 from fedrec.deployment import init_deployment, read_server_folder
+from fedrec.deployment.certificates import AUTHORITY_DAYS
 from fedrec.errors import ConfigError
 from server.launch_door import check_places, door_of
 from server.launch_superlink import Door, _options
@@ -62,6 +63,17 @@ def test_a_certificate_that_ends_soon_is_warned_of(
     init_deployment(tmp_path / "old", nodes=1, host="a.example", days=days)
     door_of(tmp_path / "old" / "server", insecure=False)
     assert ("server.crt ends on" in capsys.readouterr().err) == warned
+
+
+def test_an_authority_that_ends_soon_needs_a_new_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = datetime.now(UTC) - timedelta(days=AUTHORITY_DAYS - 10)
+    init_deployment(tmp_path / "old", nodes=1, host="a.example", days=AUTHORITY_DAYS, now=made)
+    door_of(tmp_path / "old" / "server", insecure=False)
+    server, authority = capsys.readouterr().err.splitlines()
+    assert "server.crt ends on" in server and "`fedrec deploy renew`" in server
+    assert "ca.crt ends on" in authority and "new deployment (`fedrec deploy init`)" in authority
 
 
 def test_an_expired_certificate_is_refused_before_anything_starts(tmp_path: Path) -> None:
