@@ -13,7 +13,7 @@ from fedrec.processes import Processes, flower_environment, process_scope
 from fedrec.report import Live, MetricsFile, RoundLog
 from server.launch_folder import METRICS, STATUS
 from server.launch_status import StatusFile
-from server.launch_superlink import Door, SuperLink, start_superlink
+from server.launch_superlink import Door, NotStarted, SuperLink, start_superlink
 
 if TYPE_CHECKING:
     from server.launch_control import Control, Simulation
@@ -40,7 +40,8 @@ class Launch:
 def launch(request: Launch, live: Live | RoundLog) -> Outcome:
     """Start a SuperLink, submit the run and follow it; everything has stopped on return.
 
-    Raises FedrecError when the run cannot be started.
+    A SuperLink that does not take the run counts as killed. Raises FedrecError where something is
+    wrong that stays so: a program or a list of nodes.
     """
     status = StatusFile(request.out / STATUS)
     metrics = MetricsFile(request.out / METRICS)
@@ -69,12 +70,15 @@ def _submit_and_follow(
 ) -> Outcome:
     # Flower's modules take half a second to import, which the SuperLink needs to start anyway.
     from server.launch_control import Control
-    from server.launch_watch import follow
+    from server.launch_watch import Outcome, follow
 
     control = Control(superlink.address)
-    superlink.wait_until_ready()
-    refresh = _known_nodes(request.door, control)
-    run_id = control.submit(app, _simulation(request.simulated_nodes))
+    try:
+        superlink.wait_until_ready()
+        refresh = _known_nodes(request.door, control)
+        run_id = control.submit(app, _simulation(request.simulated_nodes))
+    except NotStarted as error:
+        return Outcome(error=str(error), killed=True)
     return follow(
         run_id,
         control=control,
