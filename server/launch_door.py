@@ -9,13 +9,13 @@ import typer
 
 from fedrec.config import Config
 from fedrec.deployment import ServerFolder, check_server_folder, read_server_folder
+from fedrec.deployment.addresses import DEFAULT_PORT
 from fedrec.deployment.certificates import read_certificate
 from fedrec.deployment.checks import how_to_renew
 from fedrec.errors import ConfigError
 from fedrec.processes import is_loopback
 from server.launch_superlink import LOOPBACK, Door
 
-DEFAULT_PORT = 8000
 ANY_HOST, ANY_IPV6_HOST = "0.0.0.0", "::"  # noqa: S104  a name for it; who asks is warned
 SOON = timedelta(days=30)
 """A certificate that ends within this time is warned of."""
