@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +72,30 @@ def test_a_run_that_is_refused_is_tried_again_but_not_a_mistake(
             launched(tmp_path)
     else:
         assert launched(tmp_path) == Outcome(error=str(fault), killed=True)
+
+
+def test_the_connection_is_closed_when_nobody_reads_from_it(
+    superlink: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread copies the log until the SuperLink is gone, which is after the run's end."""
+    happened: list[str] = []
+
+    def logs(control: object, run_id: int) -> Iterator[str]:
+        while started[0].poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        happened.append("the log has ended")
+        yield from ()
+
+    def submit(*_: object) -> int:
+        (tmp_path / "status.json").write_text('{"state": "finished"}')
+        return 7
+
+    started: list[subprocess.Popen[bytes]] = []
+    control = "server.launch_control.Control"
+    monkeypatch.setattr(SuperLink, "wait_until_ready", lambda self: started.append(self.process))
+    monkeypatch.setattr(f"{control}.submit", submit)
+    monkeypatch.setattr(f"{control}.logs", logs)
+    monkeypatch.setattr(f"{control}.close", lambda self: happened.append("closed"))
+    assert launched(tmp_path) == Outcome(error=None)
+    assert happened == ["the log has ended", "closed"]
