@@ -48,7 +48,8 @@ def server_command(
         typer.Option(help="Address to listen on: all of them, with --insecure 127.0.0.1."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help=f"Port: the deployment's, else {DEFAULT_PORT}.")
+        int | None,
+        typer.Option(min=1, max=65535, help=f"Port: the deployment's, else {DEFAULT_PORT}."),
     ] = None,
     database: Annotated[
         Path | None,

@@ -112,8 +112,7 @@ def _welcome(config: Config, door: Door | None) -> str:
     address = join_address(door.folder.host, door.port)
     allowed, start = len(door.folder.nodes), "fedrec client --data DIR --deployment DIR/NODE"
     return (
-        f"waiting at {address} for {nodes} of the {allowed} allowed nodes; "
-        f"start each with: {start}"
+        f"waiting at {address} for {nodes} of the {allowed} allowed nodes; start each with: {start}"
     )
 
 
