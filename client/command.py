@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedrec.deployment.addresses import DEFAULT_PORT, split_address
 from fedrec.errors import ConfigError
 from fedrec.processes import is_loopback
 
 if TYPE_CHECKING:
     from fedrec.deployment import NodeFolder
 
-DEFAULT_SERVER = "127.0.0.1:8000"
+DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
 
 
 def client_command(
@@ -56,7 +57,7 @@ def client_command(
 
     folder = _folder(deployment, insecure=insecure)
     address = server or (folder.server if folder is not None else DEFAULT_SERVER)
-    if folder is None and not is_loopback(address.rpartition(":")[0]):
+    if folder is None and not is_loopback(split_address(address)[0]):
         typer.secho(
             f"WARNING: --insecure to {address}: nothing is encrypted, and whoever answers there "
             "is believed to be the server",

@@ -13,8 +13,6 @@ from base64 import b64encode
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
@@ -22,7 +20,8 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 from fedrec.deployment import NodeFolder
 from fedrec.deployment.addresses import split_address
 from fedrec.deployment.certificates import hosts_of
-from fedrec.errors import ConfigError, FedrecError
+from fedrec.deployment.keys import read_node_key
+from fedrec.errors import FedrecError
 
 _EXPIRED, _NOT_YET = 10, 9
 _OTHER_HOST = frozenset((62, 64))  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH
@@ -82,9 +81,7 @@ def _signature(folder: NodeFolder | None) -> dict[str, str]:
     """What a SuperNode sends with every request: its public key, the time, and that signed."""
     if folder is None:
         return {}
-    key = load_ssh_private_key(folder.key.read_bytes(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ConfigError(f"{folder.key}: not an elliptic curve key")
+    key = read_node_key(folder.key)
     timestamp = datetime.now(UTC).isoformat()
     signature = sign_message(key, timestamp.encode("ascii"))
     return {

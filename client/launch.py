@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import subprocess
 import sys
@@ -30,9 +31,13 @@ WAIT_S = 60.0
 """How long a client waits for its server to appear."""
 GONE_S = 10.0
 """How long a server must be out of reach to count as gone for good."""
+GREET_S = 5.0
+"""How long an answer may take, but so that more than one is asked for while a client is patient."""
 GRACE_S = 3.0
 """How long the SuperNode may take to sign off at the server."""
 POLL_S = 1.0
+REJOIN_S = 60.0
+"""A SuperNode that ends so soon after its server was out of reach is started again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,28 +138,34 @@ def _serve(
     """Wait for the server's end: None. Or the SuperNode's, which should not end first: its code.
 
     A node without a key joins anew, through `start`, when its server was out of reach: if that was
-    begun anew it does not know the node, and never says so. Raises Rejected when the server does
-    not let this node in any more.
+    begun anew it does not know the node, and never says so. One with a key is refused until the
+    server has registered the list of nodes, and ends: within REJOIN_S it joins anew, too. Raises
+    Rejected when the server does not let this node in any more.
     """
-    seen, away = time.monotonic(), False
+    seen, missed, healthy = time.monotonic(), -math.inf, True
     while time.monotonic() - seen < client.patience_s:
-        healthy = _answers(client)
-        if healthy:
+        was_away, healthy = not healthy, _answers(client)
+        if not healthy:
+            missed = time.monotonic()
+        else:
             seen = time.monotonic()
-            if away and client.folder is None:
+            if was_away and client.folder is None:
                 node.kill()
                 node.wait()
                 node = start()
-        away = not healthy
         if (code := node.poll()) is not None:
-            return code if healthy else None
+            if not healthy:
+                return None
+            if time.monotonic() - missed > REJOIN_S:
+                return code
+            node = start()
         time.sleep(POLL_S)
     return None
 
 
 def _answers(client: Client) -> bool:
     try:
-        greet(client.server, client.folder, timeout_s=GONE_S)
+        greet(client.server, client.folder, timeout_s=min(GREET_S, client.patience_s / 3))
     except Unreachable:
         return False
     return True

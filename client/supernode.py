@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.common.config import parse_config_args
 
-from client.fleet import Keys, Server, connected
+from client.fleet import Server, connected
 from client.pace import Pace
 from client.warm import serve
+from fedrec.deployment.keys import read_node_key
+from fedrec.errors import ConfigError
 from fedrec.monitoring.logs import LogFormat, configure_logs
 
 LOG = logging.getLogger(__name__)
@@ -31,12 +31,16 @@ SOON_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM (0) or until the connection is beyond repair (1)."""
+    """Serve until SIGTERM (0) or until the connection or the key is beyond repair (1)."""
     asked = _parser().parse_args(arguments)
     configure_logs(default=LogFormat.HUMAN)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    server, node_config = _server(asked), parse_config_args([asked.node_config])
+    try:
+        server, node_config = _server(asked), parse_config_args([asked.node_config])
+    except ConfigError as error:
+        LOG.error("%s", error)
+        return 1
     while True:
         began = time.monotonic()
         try:
@@ -57,24 +61,14 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 
 
 def _server(asked: argparse.Namespace) -> Server:
-    certificates, key = asked.root_certificates, asked.auth_supernode_private_key
+    certificates, path = asked.root_certificates, asked.auth_supernode_private_key
+    key = None if path is None else read_node_key(path)
     return Server(
         address=asked.superlink,
         insecure=asked.insecure,
         root_certificates=None if certificates is None else certificates.read_bytes(),
-        keys=None if key is None else read_keys(key),
+        keys=None if key is None else (key, key.public_key()),
     )
-
-
-def read_keys(path: Path) -> Keys:
-    """A node's keys from its private one, an elliptic curve's in OpenSSH's format.
-
-    Raises ValueError for a file that holds something else.
-    """
-    key = load_ssh_private_key(path.read_bytes(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{path}: holds a {type(key).__name__}, expected an elliptic curve's key")
-    return key, key.public_key()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 
 from flwr.app import Context
@@ -47,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
             nodes=nodes.nodes,
             timeout_s=nodes.registration_timeout_s,
             reply_timeout_s=nodes.round_timeout_s,
-            enough=math.ceil(nodes.min_replies * nodes.nodes) if config.run.resume else 0,
+            enough=nodes.fewest_nodes if config.run.resume else 0,
         )
         check_joining(federation.nodes, config)
         attendance = Attendance(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fedrec.deployment.addresses import DEFAULT_PORT
+
 _Settings = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...")]
 _Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in `out` stopped.")]
 _Force = Annotated[bool, typer.Option("--force", help="Replace the run in `out`.")]
@@ -46,7 +48,8 @@ def server_command(
         typer.Option(help="Address to listen on: all of them, with --insecure 127.0.0.1."),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port: the deployment's, else 8000.")
+        int | None,
+        typer.Option(min=1, max=65535, help=f"Port: the deployment's, else {DEFAULT_PORT}."),
     ] = None,
     database: Annotated[
         Path | None,

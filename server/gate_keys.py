@@ -54,7 +54,7 @@ class NodeKeys:
     def __init__(self, path: Path) -> None:
         """Raises ConfigError for a file that cannot be read."""
         self._path = path
-        self._version = _version(path)
+        self._version = version_of(path)
         self._names = _read(path)
         self._looked = time.monotonic()
 
@@ -83,13 +83,22 @@ class NodeKeys:
         if time.monotonic() - self._looked < LOOK_S:
             return
         self._looked = time.monotonic()
-        if (version := _version(self._path)) == self._version:
+        if (version := version_of(self._path)) == self._version:
             return
         self._version = version
         try:
             self._names = _read(self._path)
         except ConfigError as error:
             LOG.error("the list of nodes stays as it was: %s", error)
+
+
+def version_of(path: Path) -> tuple[int, int] | None:
+    """What changes when the file is written or replaced; None as long as it is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino
 
 
 def pem_of(line: str) -> bytes:
@@ -116,14 +125,6 @@ def _signature_refusal(
 
 def _read(path: Path) -> dict[bytes, str]:
     return {pem_of(line): name for name, line in read_nodes(path).items()}
-
-
-def _version(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino
 
 
 def _fingerprint(pem: bytes) -> str:

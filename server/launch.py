@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -13,7 +14,7 @@ from fedrec.processes import Processes, flower_environment, process_scope
 from fedrec.report import Live, MetricsFile, RoundLog
 from server.launch_folder import METRICS, STATUS
 from server.launch_status import StatusFile
-from server.launch_superlink import Door, SuperLink, start_superlink
+from server.launch_superlink import Door, NotStarted, SuperLink, start_superlink
 
 if TYPE_CHECKING:
     from server.launch_control import Control, Simulation
@@ -40,14 +41,15 @@ class Launch:
 def launch(request: Launch, live: Live | RoundLog) -> Outcome:
     """Start a SuperLink, submit the run and follow it; everything has stopped on return.
 
-    Raises FedrecError when the run cannot be started.
+    A SuperLink that does not take the run counts as killed. Raises FedrecError where something is
+    wrong that stays so: a program or a list of nodes.
     """
     status = StatusFile(request.out / STATUS)
     metrics = MetricsFile(request.out / METRICS)
-    with process_scope() as processes, live:
+    with ExitStack() as at_last, process_scope() as processes, live:
         superlink = _superlink(request, processes)
         app = request.write_app(processes.folder / "app")
-        return _submit_and_follow(request, superlink, app, metrics, status, live)
+        return _submit_and_follow(request, superlink, app, metrics, status, live, at_last)
 
 
 def _superlink(request: Launch, processes: Processes) -> SuperLink:
@@ -66,22 +68,29 @@ def _submit_and_follow(
     metrics: MetricsFile,
     status: StatusFile,
     live: Live | RoundLog,
+    at_last: ExitStack,
 ) -> Outcome:
+    """at_last: is left when the SuperLink has ended, and with it the stream of its log."""
     # Flower's modules take half a second to import, which the SuperLink needs to start anyway.
     from server.launch_control import Control
-    from server.launch_watch import follow
+    from server.launch_watch import LogCopy, Outcome, follow
 
-    control = Control(superlink.address)
-    superlink.wait_until_ready()
-    refresh = _known_nodes(request.door, control)
-    run_id = control.submit(app, _simulation(request.simulated_nodes))
+    control = at_last.enter_context(closing(Control(superlink.address)))
+    try:
+        superlink.wait_until_ready()
+        refresh = _known_nodes(request.door, control)
+        run_id = control.submit(app, _simulation(request.simulated_nodes))
+    except NotStarted as error:
+        return Outcome(error=str(error), killed=True)
+    copy = LogCopy(control, run_id, request.log)
+    at_last.callback(copy.wait)
     return follow(
         run_id,
         control=control,
         superlink=superlink,
         metrics=metrics,
         status=status,
-        log=request.log,
+        copy=copy,
         show=live.show,
         refresh=refresh,
     )

@@ -27,7 +27,7 @@ from flwr.proto.federation_config_pb2 import SimulationConfig
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 
-from fedrec.errors import FedrecError
+from server.launch_superlink import NotStarted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Control:
         self._client.close()
 
     def submit(self, app: Path, simulation: Simulation | None) -> int:
-        """Bundle the app folder and start it; returns the run's id."""
+        """Bundle the app folder and start it; returns the run's id. Raises NotStarted."""
         content = build_fab_from_disk(app)
         fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
         request = StartRunRequest(
@@ -73,25 +73,25 @@ class Control:
         try:
             reply = self._client.StartRun(request)
         except httpx.HTTPError as error:
-            raise FedrecError(f"the SuperLink refused the run: {error}") from error
+            raise NotStarted(f"the SuperLink refused the run: {error}") from error
         if not reply.HasField("run_id"):
-            raise FedrecError(f"the SuperLink refused the run: {reply.note or 'no reason given'}")
+            raise NotStarted(f"the SuperLink refused the run: {reply.note or 'no reason given'}")
         return int(reply.run_id)
 
     def node_keys(self) -> set[bytes]:
-        """The public keys of the registered nodes, as PEM. Raises FedrecError."""
+        """The public keys of the registered nodes, as PEM. Raises NotStarted."""
         try:
             nodes = self._client.ListNodes(ListNodesRequest()).nodes_info
         except httpx.HTTPError as error:
-            raise FedrecError(f"the SuperLink does not list its nodes: {error}") from error
+            raise NotStarted(f"the SuperLink does not list its nodes: {error}") from error
         return {bytes(node.public_key) for node in nodes}
 
     def register_node(self, name: str, public_key: bytes) -> None:
-        """Let the node with this public key (PEM) join. Raises FedrecError."""
+        """Let the node with this public key (PEM) join. Raises NotStarted."""
         try:
             self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name))
         except httpx.HTTPError as error:
-            raise FedrecError(f"the SuperLink refused the key of {name}: {error}") from error
+            raise NotStarted(f"the SuperLink refused the key of {name}: {error}") from error
 
     def logs(self, run_id: int) -> Iterator[str]:
         """What the apps print and log, until the run has ended or the SuperLink is gone."""

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import typer
 
+from fedrec.config import Config
 from fedrec.deployment import ServerFolder, check_server_folder, read_server_folder
+from fedrec.deployment.addresses import DEFAULT_PORT
 from fedrec.deployment.certificates import read_certificate
+from fedrec.deployment.checks import how_to_renew
 from fedrec.errors import ConfigError
 from fedrec.processes import is_loopback
 from server.launch_superlink import LOOPBACK, Door
 
-DEFAULT_PORT = 8000
 ANY_HOST, ANY_IPV6_HOST = "0.0.0.0", "::"  # noqa: S104  a name for it; who asks is warned
 SOON = timedelta(days=30)
 """A certificate that ends within this time is warned of."""
@@ -49,12 +51,21 @@ def door_of(
     return Door(host=host or LOOPBACK, port=port or DEFAULT_PORT, database=where)
 
 
-def check_places(door: Door, nodes: int) -> None:
-    """Raise ConfigError where a run would wait for more nodes than are allowed to join."""
-    if door.folder is not None and nodes > len(door.folder.nodes):
+def check_places(door: Door, config: Config) -> None:
+    """Raise ConfigError where a run needs more nodes than are allowed to join.
+
+    A new one needs all; one that goes on may do without nodes that were removed meanwhile.
+    """
+    if door.folder is None:
+        return
+    allowed, nodes = len(door.folder.nodes), config.federation.nodes
+    listed = f"{door.folder.path / 'nodes.toml'} allows {allowed}; `fedrec deploy add-node` adds"
+    if not config.run.resume and nodes > allowed:
+        raise ConfigError(f"federation.nodes = {nodes}: must be at most {allowed}: {listed} one")
+    if (fewest := config.federation.fewest_nodes) > allowed:
         raise ConfigError(
-            f"federation.nodes = {nodes}: must be at most {len(door.folder.nodes)}, as many as "
-            f"{door.folder.path / 'nodes.toml'} allows; `fedrec deploy add-node` adds one"
+            f"a run with federation.nodes = {nodes} and federation.min_replies = "
+            f"{config.federation.min_replies:g} goes on with {fewest} or more: {listed} others"
         )
 
 
@@ -68,9 +79,9 @@ def _warn_of_openness(host: str) -> None:
 
 def _warn_of_end(folder: ServerFolder, now: datetime) -> None:
     for path in (folder.certificate, folder.ca):
-        end = read_certificate(path).not_valid_after_utc
-        if end < now + SOON:
-            _warn(f"{path} ends on {end:%Y-%m-%d}; `fedrec deploy renew` makes a new one")
+        certificate = read_certificate(path)
+        if (end := certificate.not_valid_after_utc) < now + SOON:
+            _warn(f"{path} ends on {end:%Y-%m-%d}; {how_to_renew(certificate)}")
 
 
 def _warn(text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedrec.deployment.folders import read_nodes
 from fedrec.errors import FedrecError
-from server.gate_keys import pem_of
+from server.gate_keys import pem_of, version_of
 from server.launch_control import Control
 
 LOG = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class NodeList:
     def __init__(self, control: Control, path: Path) -> None:
         """Raises FedrecError where the SuperLink does not take a key."""
         self._control, self._path = control, path
-        self._changed = path.stat().st_mtime_ns
+        self._version = version_of(path)
         self._looked, self._said = time.monotonic(), ""
         self._register()
 
@@ -35,11 +35,11 @@ class NodeList:
             return
         self._looked = time.monotonic()
         try:
-            changed = self._path.stat().st_mtime_ns
-            if changed != self._changed:
+            version = version_of(self._path)
+            if version != self._version:
                 self._register()
-            self._changed, self._said = changed, ""
-        except (OSError, FedrecError) as error:
+            self._version, self._said = version, ""
+        except FedrecError as error:
             if str(error) != self._said:
                 LOG.error("the list of nodes stays as it was: %s", error)
             self._said = str(error)

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from fedrec.config import Config
+from fedrec.deployment.addresses import join_address
 from fedrec.monitoring.log_context import log_context
 from fedrec.monitoring.logs import announce, logs_are_json
 from fedrec.processes import is_loopback, last_lines, require_free_port
@@ -47,7 +48,7 @@ def run_federation(
     config = read_config(settings, resume=resume)
     _check_data(config)
     if door is not None:
-        check_places(door, config.federation.nodes)
+        check_places(door, config)
         require_free_port(door.host, door.port)
     out = Path(config.run.out)
     with log_context(run=out.name), _page(out, metrics):
@@ -105,12 +106,13 @@ def _welcome(config: Config, door: Door | None) -> str:
     if door is None:
         return f"starting a simulation of {nodes} nodes"
     if door.folder is None:
-        start = f"fedrec client --data DIR --insecure --server {door.host}:{door.port}"
+        address = join_address(door.host, door.port)
+        start = f"fedrec client --data DIR --insecure --server {address}"
         return f"waiting for {nodes} clients; start each with: {start}"
+    address = join_address(door.folder.host, door.port)
     allowed, start = len(door.folder.nodes), "fedrec client --data DIR --deployment DIR/NODE"
     return (
-        f"waiting at {door.folder.host}:{door.port} for {nodes} of the {allowed} allowed nodes; "
-        f"start each with: {start}"
+        f"waiting at {address} for {nodes} of the {allowed} allowed nodes; start each with: {start}"
     )
 
 

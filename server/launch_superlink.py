@@ -19,6 +19,10 @@ START_TIMEOUT_S = 60.0
 LOOPBACK = "127.0.0.1"
 
 
+class NotStarted(FedrecError):
+    """A SuperLink did not come up, or did not take a run: another try may go well."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Door:
     """Where clients come in.
@@ -41,13 +45,13 @@ class SuperLink:
     process: subprocess.Popen[bytes]
 
     def wait_until_ready(self) -> None:
-        """Raise FedrecError when it ends or does not answer within START_TIMEOUT_S."""
+        """Raise NotStarted when it ends or does not answer within START_TIMEOUT_S."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while not is_healthy(self.address):
             if self.process.poll() is not None:
-                raise FedrecError(f"the SuperLink ended with code {self.process.returncode}")
+                raise NotStarted(f"the SuperLink ended with code {self.process.returncode}")
             if time.monotonic() > deadline:
-                raise FedrecError(f"the SuperLink did not answer within {START_TIMEOUT_S:.0f} s")
+                raise NotStarted(f"the SuperLink did not answer within {START_TIMEOUT_S:.0f} s")
             time.sleep(0.05)
 
 

@@ -62,7 +62,7 @@ def follow(
     superlink: SuperLink,
     metrics: MetricsFile,
     status: StatusFile,
-    log: IO[bytes],
+    copy: LogCopy,
     show: Callable[[dict[str, Any]], None],
     refresh: Callable[[], None] = lambda: None,
 ) -> Outcome:
@@ -72,7 +72,6 @@ def follow(
     The app's own word (status.json) counts before Flower's: it comes seconds earlier, as Flower
     first shuts its simulation down.
     """
-    copy = LogCopy(control, run_id, log)
     while (outcome := _outcome(run_id, control, superlink, status, copy)) is None:
         _show_all(metrics, show)
         refresh()

@@ -110,6 +110,11 @@ class FederationConfig:
         self._check_aggregation()
 
     @property
+    def fewest_nodes(self) -> int:
+        """So many nodes suffice for a run to go on that had begun with all: enough for a round."""
+        return max(1, math.ceil(self.min_replies * self.nodes))
+
+    @property
     def fewest_updates(self) -> int:
         """Of so many nodes at least the aggregation needs an update: so many that one that lies is
         outvoted, that one is cut at each end, or as Blanchard et al. 2017 demand."""

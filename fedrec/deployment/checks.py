@@ -59,13 +59,24 @@ def check_authority(path: Path, now: datetime) -> x509.Certificate:
     """The certificate of an authority that is valid now. Raises ConfigError."""
     certificate = read_certificate(path)
     check_dates(path, certificate, now)
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        found = False
-    if not found:
+    if not is_authority(certificate):
         raise ConfigError(f"{path}: is no certificate authority, expected ca.crt of the deployment")
     return certificate
+
+
+def how_to_renew(certificate: x509.Certificate) -> str:
+    """What makes another certificate of this kind: all others depend on an authority's."""
+    if is_authority(certificate):
+        return "make a new deployment (`fedrec deploy init`)"
+    return "`fedrec deploy renew` makes a new one"
+
+
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether others may be signed with it."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def check_dates(path: Path, certificate: x509.Certificate, now: datetime) -> None:
@@ -79,7 +90,7 @@ def check_dates(path: Path, certificate: x509.Certificate, now: datetime) -> Non
     if now > end:
         raise ConfigError(
             f"{path}: expired on {end:%Y-%m-%d %H:%M} UTC, the clock says "
-            f"{now:%Y-%m-%d %H:%M %Z}; `fedrec deploy renew` makes a new one"
+            f"{now:%Y-%m-%d %H:%M %Z}; {how_to_renew(certificate)}"
         )
 
 

@@ -55,15 +55,21 @@ def read_public_line(path: Path) -> str:
     return check_public_line(line, str(path))
 
 
-def public_line_of(private_key: Path) -> str:
-    """The public key of a private key's file. Raises ConfigError where it is none of ours."""
+def read_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """A node's private key. Raises ConfigError for a file that holds something else."""
     try:
-        key = load_ssh_private_key(private_key.read_bytes(), None)
+        key = load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(
-            f"{private_key}: not an OpenSSH private key without a passphrase "
-            f"({type(error).__name__})"
+            f"{path}: not an OpenSSH private key without a passphrase ({type(error).__name__})"
         ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ConfigError(f"{private_key}: not an elliptic curve key; expected ecdsa")
-    return public_line(key.public_key())
+        raise ConfigError(
+            f"{path}: holds a {type(key).__name__}, expected an elliptic curve's key (ecdsa)"
+        )
+    return key
+
+
+def public_line_of(private_key: Path) -> str:
+    """The public key of a private key's file. Raises ConfigError where it is none of ours."""
+    return public_line(read_node_key(private_key).public_key())

@@ -28,7 +28,10 @@ StateDirectoryMode=0700
 UMask=0077
 {restart}
 RestartSec=15
+# The program is asked, and ends what it has started; what is left after that is killed.
 KillSignal=SIGINT
+KillMode=mixed
+SuccessExitStatus=130
 TimeoutStopSec=60
 SyslogIdentifier=fedrec-{role}
 

@@ -20,9 +20,9 @@ def free_port() -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host (`localhost` or an IPv4 address)."""
+    """Whether only this machine can reach the host (`localhost` or an IP address)."""
     try:
-        return host == "localhost" or ipaddress.IPv4Address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -54,10 +54,11 @@ def test_without_tls_another_machine_is_warned_of(
     ran: list[Client], capsys: pytest.CaptureFixture[str]
 ) -> None:
     client_command(data=Path("/d"), insecure=True)
+    client_command(data=Path("/d"), insecure=True, server="[::1]:8000")
     assert capsys.readouterr().err == ""
     client_command(data=Path("/d"), insecure=True, server="10.0.0.7:8000")
     assert "WARNING: --insecure to 10.0.0.7:8000" in capsys.readouterr().err
-    assert [client.folder for client in ran] == [None, None]
+    assert [client.folder for client in ran] == [None, None, None]
 
 
 def test_a_client_that_is_not_let_in_may_be_started_again(

@@ -125,6 +125,53 @@ def test_a_node_with_a_key_stays_the_node_that_it_is(
     assert launch._serve(replace(IMPATIENT, folder=folder), node, never) is None
 
 
+@pytest.mark.parametrize(("patience_s", "timeout_s"), [(9.0, 3.0), (600.0, 5.0)])
+def test_one_slow_answer_does_not_use_all_patience_up(
+    monkeypatch: pytest.MonkeyPatch, patience_s: float, timeout_s: float
+) -> None:
+    asked = []
+    monkeypatch.setattr(launch, "greet", lambda *_, **options: asked.append(options))
+    assert launch._answers(replace(CLIENT, patience_s=patience_s))
+    assert asked == [{"timeout_s": timeout_s}]
+
+
+class Ending:
+    """A SuperNode by what it answers to poll(), the last for ever: None, or how it ended."""
+
+    def __init__(self, *codes: int | None) -> None:
+        self.codes = list(codes)
+
+    def poll(self) -> int | None:
+        return self.codes.pop(0) if len(self.codes) > 1 else self.codes[0]
+
+    def kill(self) -> None: ...
+
+    def wait(self) -> None: ...
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_a_node_that_a_server_begun_anew_refuses_joins_again(
+    health: list[bool], tmp_path: Path, keyed: bool
+) -> None:
+    """The gate opens before the SuperLink knows the keys, and a node that is early ends."""
+    init_deployment(tmp_path / "fed", nodes=1, host="fed.example.org")
+    folder = read_node_folder(tmp_path / "fed" / "node-1") if keyed else None
+    health += [True, False, True, True, False]
+    node, *later = [Ending(None, None, 1), *([] if keyed else [Ending(1)]), Ending(None)]
+    found = launch._serve(replace(IMPATIENT, folder=folder), node, lambda: later.pop(0))  # type: ignore[arg-type,return-value]
+    assert found is None
+    assert later == []
+
+
+def test_a_node_that_ends_long_after_is_an_error(
+    health: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "REJOIN_S", -1.0)
+    health += [False, True]
+    fresh = Ending(1)
+    assert launch._serve(IMPATIENT, Ending(None), lambda: fresh) == 1  # type: ignore[arg-type,return-value]
+
+
 def test_a_supernode_that_ends_first_is_an_error(
     node: subprocess.Popen[bytes], health: list[bool]
 ) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from client import supernode
 from client.fleet import Server
-from client.supernode import main, read_keys
+from client.supernode import main
 
 OPEN = ["--superlink", "127.0.0.1:8000", "--insecure"]
 
@@ -57,17 +57,13 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, obj
     return install
 
 
-def test_a_key_is_read_as_it_was_written(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP384R1())
-    private, public = read_keys(write(key, tmp_path / "node.key"))
-    assert private.private_numbers() == key.private_numbers()
-    assert public.public_numbers() == key.public_key().public_numbers()
-
-
-def test_a_key_of_another_kind_is_named(tmp_path: Path) -> None:
+def test_a_key_of_another_kind_ends_it_with_a_word(
+    tmp_path: Path, connections: list[Server], caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(ed25519.Ed25519PrivateKey.generate(), tmp_path / "node.key")
-    with pytest.raises(ValueError, match="Ed25519PrivateKey, expected an elliptic curve"):
-        read_keys(path)
+    assert main([*OPEN, "--auth-supernode-private-key", str(path)]) == 1
+    assert connections == []
+    assert "Ed25519PrivateKey, expected an elliptic curve's key" in caplog.text
 
 
 def test_it_connects_as_it_is_told(

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from fedrec.config import Config, from_flat
 from fedrec.deployment import init_deployment, read_server_folder
+from fedrec.deployment.certificates import AUTHORITY_DAYS
 from fedrec.errors import ConfigError
 from server.launch_door import check_places, door_of
 from server.launch_superlink import Door, _options
+
+
+def waiting_for(nodes: int, *, resume: bool = False, min_replies: float = 0.5) -> Config:
+    settings = {"federation.nodes": nodes, "federation.min_replies": min_replies}
+    return from_flat({**settings, "run.resume": resume})
 
 
 @pytest.fixture
@@ -58,6 +65,17 @@ def test_a_certificate_that_ends_soon_is_warned_of(
     assert ("server.crt ends on" in capsys.readouterr().err) == warned
 
 
+def test_an_authority_that_ends_soon_needs_a_new_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = datetime.now(UTC) - timedelta(days=AUTHORITY_DAYS - 10)
+    init_deployment(tmp_path / "old", nodes=1, host="a.example", days=AUTHORITY_DAYS, now=made)
+    door_of(tmp_path / "old" / "server", insecure=False)
+    server, authority = capsys.readouterr().err.splitlines()
+    assert "server.crt ends on" in server and "`fedrec deploy renew`" in server
+    assert "ca.crt ends on" in authority and "new deployment (`fedrec deploy init`)" in authority
+
+
 def test_an_expired_certificate_is_refused_before_anything_starts(tmp_path: Path) -> None:
     past = datetime.now(UTC) - timedelta(days=40)
     init_deployment(tmp_path / "old", nodes=1, host="a.example", days=30, now=past)
@@ -67,10 +85,18 @@ def test_an_expired_certificate_is_refused_before_anything_starts(tmp_path: Path
 
 def test_a_run_waits_for_no_more_nodes_than_may_join(deployment: Path) -> None:
     door = door_of(deployment, insecure=False)
-    check_places(door, 2)
+    check_places(door, waiting_for(2))
     with pytest.raises(ConfigError, match=r"federation\.nodes = 3: must be at most 2"):
-        check_places(door, 3)
-    check_places(Door(host="127.0.0.1", port=1), 1000)
+        check_places(door, waiting_for(3))
+    check_places(Door(host="127.0.0.1", port=1), waiting_for(1000))
+
+
+def test_a_run_goes_on_after_a_node_was_removed(deployment: Path) -> None:
+    door = door_of(deployment, insecure=False)
+    check_places(door, waiting_for(3, resume=True))  # needs 2: the half of 3, rounded up
+    check_places(door, waiting_for(1000, resume=True, min_replies=0.0))
+    with pytest.raises(ConfigError, match=r"min_replies = 0\.5 goes on with 3 or more: .*allows 2"):
+        check_places(door, waiting_for(5, resume=True))
 
 
 def test_what_the_superlink_is_started_with(deployment: Path) -> None:

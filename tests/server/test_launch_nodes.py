@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,26 @@ def test_all_nodes_are_known_at_once_and_a_new_one_soon(path: Path) -> None:
     nodes.refresh()
     nodes.refresh()
     assert set(known.nodes.values()) == {"a", "b", "c"}  # the gate refuses a, which may come back
+
+
+def test_a_list_that_is_replaced_within_a_tick_of_the_clock_is_read(path: Path) -> None:
+    known = Known()
+    nodes = NodeList(known, path)  # type: ignore[arg-type]
+    new = path.with_name("new.toml")
+    new.write_text(nodes_text({"c": LINES[2]}))
+    os.utime(new, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    new.replace(path)
+    nodes.refresh()
+    assert "c" in known.nodes.values()
+
+
+def test_a_list_that_is_gone_is_said_and_changes_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nodes = NodeList(Known(), path)  # type: ignore[arg-type]
+    path.unlink()
+    nodes.refresh()
+    assert "nodes.toml: the file is missing" in caplog.text
 
 
 def test_nodes_of_a_kept_database_are_not_registered_twice(path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 import typer
 
 from fedrec.data.atomic import write_json
+from fedrec.deployment import init_deployment, read_server_folder
+from fedrec.deployment.addresses import split_address
 from fedrec.errors import FedrecError
 from fedrec.monitoring.logs import FORMAT, configure_logs
 from fedrec.monitoring.run_state import RunState, read_state
@@ -21,6 +23,7 @@ from server import launch_run
 from server.command import run_command
 from server.launch import Launch
 from server.launch_run import _check_data
+from server.launch_superlink import Door
 from server.launch_watch import Outcome
 
 BACKBONE_ALONE = ("stages.alignment.rounds=0", "stages.routing.rounds=0")
@@ -147,3 +150,13 @@ def test_a_run_is_not_replaced_for_a_page_that_cannot_be(toy_data, tmp_path, add
         with pytest.raises(FedrecError, match="--metrics"):
             run_command(settings, force=True, metrics=where)
     assert old.exists()
+
+
+def test_a_client_is_told_an_address_that_it_can_take(toy_config, tmp_path) -> None:
+    told = launch_run._welcome(toy_config(), Door(host="::1", port=8443))
+    address = told.rpartition(" ")[2]
+    assert split_address(address) == ("::1", 8443)
+    init_deployment(tmp_path / "fed", nodes=2, host="2001:db8::7", port=9443)
+    folder = read_server_folder(tmp_path / "fed" / "server")
+    door = Door(host="::", port=9443, folder=folder)
+    assert "waiting at [2001:db8::7]:9443 for" in launch_run._welcome(toy_config(), door)

@@ -293,3 +293,13 @@ def test_further_modalities_are_names_of_files_each_once(further) -> None:
 def test_experts_by_the_feature_file_they_read() -> None:
     model = from_flat({"model.visual": "", "model.further": "audio, tags-2"}).model
     assert model.modalities == {"semantic": "text", "audio": "audio", "tags-2": "tags-2"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "share", "fewest"), [(3, 0.5, 2), (4, 0.5, 2), (3, 1.0, 3), (3, 0.0, 1)]
+)
+def test_a_run_goes_on_with_the_share_of_a_round_and_never_with_nobody(
+    nodes: int, share: float, fewest: int
+) -> None:
+    found = from_flat({"federation.nodes": nodes, "federation.min_replies": share})
+    assert found.federation.fewest_nodes == fewest

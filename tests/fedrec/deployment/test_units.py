@@ -8,6 +8,8 @@ from shutil import which
 
 import pytest
 
+from fedrec.cli import INTERRUPTED
+
 UNITS = {"server": "fedrec-server.service", "node-1": "fedrec-client.service"}
 needs_systemd = pytest.mark.skipif(which("systemd-analyze") is None, reason="no systemd-analyze")
 
@@ -43,6 +45,12 @@ def test_systemd_finds_little_to_attack(deployment, name) -> None:
     rated = re.search(r"exposure level for \S+: ([\d.]+)", found.stdout)
     assert rated is not None, found.stdout + found.stderr
     assert float(rated[1]) < 2.0, found.stdout
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_stop_asks_the_program_alone_and_is_no_failure(made_once, name) -> None:
+    lines = (made_once / name / UNITS[name]).read_text().splitlines()
+    assert {"KillSignal=SIGINT", "KillMode=mixed", f"SuccessExitStatus={INTERRUPTED}"} < set(lines)
 
 
 @pytest.mark.parametrize("name", UNITS)

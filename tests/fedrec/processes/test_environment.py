@@ -60,6 +60,9 @@ def test_a_program_that_is_missing_is_named() -> None:
     [
         ("127.0.0.1", True),
         ("localhost", True),
+        ("::1", True),
+        ("::", False),
+        ("2001:db8::7", False),
         ("0.0.0.0", False),
         ("10.0.0.7", False),
         ("", False),
