@@ -20,8 +20,7 @@ _TRIES = 3
 class FinalTest:
     """Asks each node until it has answered, or the time is up.
 
-    timeout_s: for all of it. After `run`, `share` is that of the users that train whose nodes
-    answered.
+    timeout_s: for all of it. After `run`, `share` is that of the users whose nodes answered.
     """
 
     def __init__(self, strategy: StageStrategy, grid: AsksNodes, timeout_s: float) -> None:
