@@ -24,6 +24,10 @@ T = TypeVar("T", int, str)
 _POLL_S = 0.5
 
 
+class PlaceTaken(FedrecError):
+    """A node says that it is one that is still there."""
+
+
 @dataclass(frozen=True)
 class NodeInfo:
     """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
@@ -79,30 +83,34 @@ class Federation:
         return self.nodes[0].cold_targets
 
     def admitting(
-        self, info: NodeInfo, connected: Collection[int]
+        self, info: NodeInfo, there: Collection[int]
     ) -> tuple[Federation, NodeInfo | None]:
         """The federation with a node that has appeared, and what this was before, if anything: one
         that came back under another id takes its former place, any other is added.
 
-        connected: ids of the nodes that are there. Raises FedrecError where it does not fit to the
-        others.
+        there: ids of the nodes that are connected and not known to be silent. Raises FedrecError
+        where it does not fit to the others, PlaceTaken where it must wait for its place.
         """
         _check_alike([self.nodes[0], info])
-        former = self._former(info, connected)
+        former = self._former(info, there)
         others = [node for node in self.nodes if node is not former]
         return Federation(tuple(sorted([*others, info], key=_place))), former
 
-    def _former(self, info: NodeInfo, connected: Collection[int]) -> NodeInfo | None:
-        """The node that this one was before: of the same partition and size, and gone; or still
-        counted as connected, where every node has a partition of its own."""
+    def _former(self, info: NodeInfo, there: Collection[int]) -> NodeInfo | None:
+        """The node that this one was before: of the same partition and size, and not there.
+
+        Where every node has a partition of its own, one that is there is no other's to take.
+        """
         same = [
             node
             for node in self.nodes
             if (node.partition, node.trainable) == (info.partition, info.trainable)
         ]
-        gone = [node for node in same if node.node_id not in connected]
+        gone = [node for node in same if node.node_id not in there]
         told_apart = 1 < len(self.nodes) == len({node.partition for node in self.nodes})
-        return next(iter(gone or (same if told_apart else [])), None)
+        if same and told_apart and not gone:
+            raise PlaceTaken(f"partition {info.partition} is node {same[0].node_id}'s, which is there")
+        return next(iter(gone), None)
 
     def cohort(
         self, seed: int, purpose: str, round_number: int, size: int
