@@ -59,7 +59,8 @@ class Exchange:
     with the first message of the stage. attendance: which nodes there are. report: of the round
     under way, which counts bytes and refusals and has the warnings. strikes: of the run, who was
     refused and who is left out. on_doing: is told what is done from now on. silent: who did not
-    answer the last questions.
+    answer the last questions. refused: whose answers were unfit in the training, validation or test
+    under way; an error is none.
     """
 
     def __init__(

@@ -44,10 +44,13 @@ class FinalTest:
         return self._metrics()
 
     def _left(self) -> list[NodeInfo]:
+        """Nodes to ask, again where they failed; whose answer was unfit has had its say."""
+        exchange = self._strategy.exchange
+        done = self._answers.keys() | exchange.refused
         return [
             node
-            for node in self._strategy.exchange.admitted
-            if node.node_id not in self._answers and self._tries.get(node.node_id, 0) < _TRIES
+            for node in exchange.admitted
+            if node.node_id not in done and self._tries.get(node.node_id, 0) < _TRIES
         ]
 
     def _ask(self, nodes: list[NodeInfo], timeout_s: float) -> None:

@@ -261,6 +261,7 @@ class StageStrategy(FedAvg):
         self._validates = number % every == 0 or number == last
         if not self._validates:
             return []
+        self.exchange.refused.clear()  # of training; whose validation is unfit is not asked again
         return self.evaluation_messages("validation", self.muster.to_validate())
 
     def evaluation_messages(
