@@ -1,4 +1,4 @@
-"""The nodes of a run: who is there, how many users they have, and whether they fit together."""
+"""The nodes of a run: who is there, what can be drawn there, and whether they fit together."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class PlaceTaken(FedrecError):
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
-    items are trained, and the fingerprint of them and their features. cold_targets: whether its
-    test targets are other items. new_items: the fingerprint of those, or `none`. users: all that
-    it has; None where that is not known, and any number is believed. own_data: whether its data
-    folder is not the server's. libraries: their versions. settings: their fingerprint."""
+    """What a node says of itself. trainable: what cohorts can draw there, users or windows of their
+    histories (`federation.draw`). num_items, catalogue: how many items are trained, and the
+    fingerprint of them and their features. cold_targets: whether its test targets are other items.
+    new_items: the fingerprint of those, or `none`. users: all that it has; None where that is not
+    known, and any number is believed. own_data: whether its data folder is not the server's.
+    libraries: their versions. settings: their fingerprint."""
 
     node_id: int
     partition: int
@@ -58,12 +59,12 @@ class Federation:
 
     @property
     def population(self) -> int:
-        """Users that can train, over all nodes."""
+        """What cohorts are drawn from: users or windows (`federation.draw`), over all nodes."""
         return sum(node.trainable for node in self.nodes)
 
     def names(self) -> dict[int, str]:
         """Node id -> what the node is known by, also when it comes back under another id: its
-        partition, how many users can train there, and its place among nodes alike in both."""
+        partition, how much can be drawn there, and its place among nodes alike in both."""
         alike: dict[tuple[int, int], int] = {}
         names = {}
         for node in self.nodes:
@@ -115,7 +116,8 @@ class Federation:
     def cohort(
         self, seed: int, purpose: str, round_number: int, size: int
     ) -> Iterator[tuple[NodeInfo, list[int]]]:
-        """The nodes that have users in a round's cohort, with these users' positions there."""
+        """The nodes that a round's cohort of `size` users or windows falls on, and at which positions
+        there."""
         positions = cohort_positions(
             seed, purpose, round_number, population=self.population, size=size
         )
