@@ -43,7 +43,7 @@ class Attendance:
     nobody waits for any more. An answer makes it a node like the others.
 
     A node that says that it is one of the federation waits until that one is not connected, or was
-    silent: a restarted node waits for a minute at most, or a round; a stranger takes nobody's place.
+    silent: a restarted node waits a minute at most, or a round; a stranger takes nobody's place.
     """
 
     def __init__(

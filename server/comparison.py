@@ -59,7 +59,9 @@ def share_of(names: Sequence[str], federation: Federation) -> float:
     Of a node that did not say how many it has, what can be drawn there counts in their place.
     """
     known, named = set(names), federation.names()
-    users = {named[n.node_id]: n.trainable if n.users is None else n.users for n in federation.nodes}
+    users = {
+        named[n.node_id]: n.trainable if n.users is None else n.users for n in federation.nodes
+    }
     return sum(users[name] for name in known & users.keys()) / max(sum(users.values()), 1)
 
 

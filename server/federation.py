@@ -110,14 +110,15 @@ class Federation:
         gone = [node for node in same if node.node_id not in there]
         told_apart = 1 < len(self.nodes) == len({node.partition for node in self.nodes})
         if same and told_apart and not gone:
-            raise PlaceTaken(f"partition {info.partition} is node {same[0].node_id}'s, which is there")
+            raise PlaceTaken(
+                f"partition {info.partition} is node {same[0].node_id}'s, which is there"
+            )
         return next(iter(gone), None)
 
     def cohort(
         self, seed: int, purpose: str, round_number: int, size: int
     ) -> Iterator[tuple[NodeInfo, list[int]]]:
-        """The nodes that a round's cohort of `size` users or windows falls on, and at which positions
-        there."""
+        """The nodes that a round's cohort falls on, and at which positions there."""
         positions = cohort_positions(
             seed, purpose, round_number, population=self.population, size=size
         )

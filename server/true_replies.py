@@ -34,8 +34,8 @@ def expect_true_replies(grid: Grid) -> None:
 class Recorded:
     """What the SuperLink has on record of the replies that are being pulled.
 
-    pull_messages: asks the SuperLink for replies; their records are kept until they are inflated, or
-    others are pulled: the grid inflates what it can of an answer before it pulls the next.
+    pull_messages: asks the SuperLink for replies; their records are kept until they are inflated,
+    or others are pulled: the grid inflates what it can of an answer before it pulls the next.
     """
 
     def __init__(self, pull_messages: Any) -> None:

@@ -185,9 +185,7 @@ def test_a_request_far_too_big_is_refused_before_it_is_read(door: Gate) -> None:
 
 
 @pytest.mark.parametrize("name", ["content-length", "flwr-signature", "transfer-encoding"])
-def test_what_could_be_read_in_two_ways_is_refused(
-    door: Gate, superlink: Asked, name: str
-) -> None:
+def test_what_could_be_read_in_two_ways_is_refused(door: Gate, superlink: Asked, name: str) -> None:
     class Twice(dict[str, str]):
         def items(self) -> Any:
             return [*super().items(), (name, "chunked")]

@@ -79,7 +79,7 @@ def full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("full_disk")
 def test_a_disk_that_is_full_from_the_start_is_told(path: Path) -> None:
-    with pytest.raises(FedrecError, match="No space left .* --resume"), StatusWriter(path).kept():
+    with pytest.raises(FedrecError, match=r"No space left .* --resume"), StatusWriter(path).kept():
         raise AssertionError("the run began")
 
 
