@@ -54,6 +54,8 @@ HELD_USERS = "held-users"
 """How many users a node has, whether they can train or not."""
 
 TRAINABLE, ITEMS, CATALOGUE, PARTITION = "trainable", "items", "catalogue", "partition"
+"""TRAINABLE: what can be drawn there, users or windows (`federation.draw`)."""
+
 NEW_ITEMS = "new-items"
 """Fingerprint of the items that nobody trains and of their features; `none` without such items."""
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from flwr.app import Message
 
 from fedrec.errors import FedrecError
-from server.federation import Federation, NodeInfo, ask_nodes
+from server.federation import Federation, NodeInfo, PlaceTaken, ask_nodes
 
 LOG = logging.getLogger(__name__)
 _POLL_S = 1.0
@@ -41,6 +41,9 @@ class Attendance:
     A node that does not answer in time twice is left out for a round, then for 3, 7 and so on: a
     slow node would hold up every round until its deadline, and work off a queue of messages that
     nobody waits for any more. An answer makes it a node like the others.
+
+    A node that says that it is one of the federation waits until that one is not connected, or was
+    silent: a restarted node waits a minute at most, or a round; a stranger takes nobody's place.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Attendance:
         self._check = check
         self.on_return: Callable[[int, NodeInfo], None] = lambda former, node: None
         self._unfit: set[int] = set()
+        self._waiting: dict[int, NodeInfo] = {}
         self._silences: dict[int, int] = {}
         self._rests: dict[int, int] = {}
 
@@ -113,16 +117,15 @@ class Attendance:
 
     def _admit(self, strangers: Set[int], connected: Set[int]) -> None:
         """Let nodes that nobody knows yet say what they have, and take in those that fit."""
-        if not strangers or self._grid is None:
-            return
-        infos, troubles = ask_nodes(self._grid, sorted(strangers), self._query_timeout_s)
-        for node, trouble in troubles.items():
-            self._unfit.add(node)
-            LOG.warning("node %d appeared and cannot take part: %s", node, trouble)
-        for info in infos:
+        waiting = [info for node, info in self._waiting.items() if node in strangers]
+        for info in waiting + self._described(strangers - self._waiting.keys()):
             try:
                 self._check(info)
-                changed, former = self.federation.admitting(info, connected)
+                there = connected - self._silences.keys()
+                changed, former = self.federation.admitting(info, there)
+            except PlaceTaken as reason:
+                self._let_wait(info, reason)
+                continue
             except FedrecError as error:
                 self._unfit.add(info.node_id)
                 LOG.warning("node %d appeared and does not fit: %s", info.node_id, error)
@@ -132,3 +135,20 @@ class Attendance:
             if former is not None:
                 self._unfit.add(former.node_id)  # it may count as connected for a while
                 self.on_return(former.node_id, info)
+        outside = strangers - self._unfit - {node.node_id for node in self.federation.nodes}
+        self._waiting = {n: info for n, info in self._waiting.items() if n in outside}
+
+    def _described(self, nodes: Set[int]) -> list[NodeInfo]:
+        """What nodes say that nobody has asked yet; who says nothing fit is not asked again."""
+        if not nodes or self._grid is None:
+            return []
+        infos, troubles = ask_nodes(self._grid, sorted(nodes), self._query_timeout_s)
+        for node, trouble in troubles.items():
+            self._unfit.add(node)
+            LOG.warning("node %d appeared and cannot take part: %s", node, trouble)
+        return infos
+
+    def _let_wait(self, info: NodeInfo, reason: PlaceTaken) -> None:
+        if info.node_id not in self._waiting:
+            LOG.warning("node %d appeared and waits: %s", info.node_id, reason)
+        self._waiting[info.node_id] = info

@@ -45,7 +45,7 @@ def is_better(
     """Whether the mean is higher than the best round's over the nodes that are in both.
 
     best: empty where there is none yet. None where these nodes have less than `min_share` of the
-    federation's users that train: then nobody knows.
+    federation's users: then nobody knows.
     """
     both = [name for name in now if name in best] if best else list(now)
     if not both or share_of(both, federation) < min_share:
@@ -54,11 +54,15 @@ def is_better(
 
 
 def share_of(names: Sequence[str], federation: Federation) -> float:
-    """The share of the federation's users that train whose nodes these are."""
-    known = set(names)
-    named = federation.names()
-    users = sum(node.trainable for node in federation.nodes if named[node.node_id] in known)
-    return users / federation.population
+    """The share of the federation's users whose nodes these are.
+
+    Of a node that did not say how many it has, what can be drawn there counts in their place.
+    """
+    known, named = set(names), federation.names()
+    users = {
+        named[n.node_id]: n.trainable if n.users is None else n.users for n in federation.nodes
+    }
+    return sum(users[name] for name in known & users.keys()) / max(sum(users.values()), 1)
 
 
 def _mean(sums: NodeSums, names: Sequence[str]) -> float:

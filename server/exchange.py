@@ -17,18 +17,39 @@ from fedrec.model.feddmmr import group_of
 from fedrec.stages import Stage
 from fedrec.training.personal import personal_parts
 from fedrec.training.touched import TABLE
+from fedrec.training.weighting import user_weight
 from server.attendance import Attendance
 from server.downlink import Downlink
 from server.envelope import bytes_of_rank_sums, bytes_of_update, check_envelope, once_each
 from server.federation import Federation, NodeInfo
 from server.progress import RoundReport, add_bytes
-from server.refusal import Failed, Limits, Refused, Update, read_rank_sums, read_update
+from server.refusal import (
+    ROUNDING,
+    Failed,
+    Limits,
+    Refused,
+    Update,
+    read_rank_sums,
+    read_update,
+)
 from server.strikes import Strikes
 from server.transport import group_bytes, payload_bytes, to_record
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 _DOING = {"validation": "validating", "test": "testing"}
+
+
+def heaviest_place(config: Config) -> float:
+    """What one place of a cohort can weigh: a user, or a window of model.max_len examples, with
+    what float32 sums of many of them may round up."""
+    federation = config.federation
+    if federation.draw == "users":
+        return 1.0 if federation.weighting == "uniform" else federation.max_weight
+    window = user_weight(
+        config.model.max_len, weighting=federation.weighting, max_weight=federation.max_weight
+    )
+    return window * (1 + ROUNDING)
 
 
 class Exchange:
@@ -38,7 +59,8 @@ class Exchange:
     with the first message of the stage. attendance: which nodes there are. report: of the round
     under way, which counts bytes and refusals and has the warnings. strikes: of the run, who was
     refused and who is left out. on_doing: is told what is done from now on. silent: who did not
-    answer the last questions.
+    answer the last questions. refused: whose answers were unfit in the training, validation or test
+    under way; an error is none.
     """
 
     def __init__(
@@ -119,16 +141,16 @@ class Exchange:
         asked. sent: what trains, by name."""
         federation, most_bytes = self.config.federation, bytes_of_update(sent)
         codec = self.downlink.codec if self.downlink.kept else None
-        heaviest = 1.0 if federation.weighting == "uniform" else federation.max_weight
+        heaviest = heaviest_place(self.config)
 
         def read(reply: Message) -> Update:
             check_envelope(reply, self._about(), most_bytes)
-            users = len(members[reply.metadata.src_node_id])
+            drawn = len(members[reply.metadata.src_node_id])
             return read_update(
                 reply,
                 sent,
                 Limits(
-                    max_norm=federation.max_update_norm, max_weight=heaviest * users, users=users
+                    max_norm=federation.max_update_norm, max_weight=heaviest * drawn, users=drawn
                 ),
                 codec,
                 by_rows=federation.sparse_rows and TABLE in sent,

@@ -1,4 +1,4 @@
-"""The nodes of a run: who is there, how many users they have, and whether they fit together."""
+"""The nodes of a run: who is there, what can be drawn there, and whether they fit together."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ T = TypeVar("T", int, str)
 _POLL_S = 0.5
 
 
+class PlaceTaken(FedrecError):
+    """A node says that it is one that is still there."""
+
+
 @dataclass(frozen=True)
 class NodeInfo:
-    """What a node says of itself. trainable: users that can train. num_items, catalogue: how many
-    items are trained, and the fingerprint of them and their features. cold_targets: whether its
-    test targets are other items. new_items: the fingerprint of those, or `none`. users: all that
-    it has; None where that is not known, and any number is believed. own_data: whether its data
-    folder is not the server's. libraries: their versions. settings: their fingerprint."""
+    """What a node says of itself. trainable: what cohorts can draw there, users or windows of their
+    histories (`federation.draw`). num_items, catalogue: how many items are trained, and the
+    fingerprint of them and their features. cold_targets: whether its test targets are other items.
+    new_items: the fingerprint of those, or `none`. users: all that it has; None where that is not
+    known, and any number is believed. own_data: whether its data folder is not the server's.
+    libraries: their versions. settings: their fingerprint."""
 
     node_id: int
     partition: int
@@ -54,12 +59,12 @@ class Federation:
 
     @property
     def population(self) -> int:
-        """Users that can train, over all nodes."""
+        """What cohorts are drawn from: users or windows (`federation.draw`), over all nodes."""
         return sum(node.trainable for node in self.nodes)
 
     def names(self) -> dict[int, str]:
         """Node id -> what the node is known by, also when it comes back under another id: its
-        partition, how many users can train there, and its place among nodes alike in both."""
+        partition, how much can be drawn there, and its place among nodes alike in both."""
         alike: dict[tuple[int, int], int] = {}
         names = {}
         for node in self.nodes:
@@ -79,35 +84,41 @@ class Federation:
         return self.nodes[0].cold_targets
 
     def admitting(
-        self, info: NodeInfo, connected: Collection[int]
+        self, info: NodeInfo, there: Collection[int]
     ) -> tuple[Federation, NodeInfo | None]:
         """The federation with a node that has appeared, and what this was before, if anything: one
         that came back under another id takes its former place, any other is added.
 
-        connected: ids of the nodes that are there. Raises FedrecError where it does not fit to the
-        others.
+        there: ids of the nodes that are connected and not known to be silent. Raises FedrecError
+        where it does not fit to the others, PlaceTaken where it must wait for its place.
         """
         _check_alike([self.nodes[0], info])
-        former = self._former(info, connected)
+        former = self._former(info, there)
         others = [node for node in self.nodes if node is not former]
         return Federation(tuple(sorted([*others, info], key=_place))), former
 
-    def _former(self, info: NodeInfo, connected: Collection[int]) -> NodeInfo | None:
-        """The node that this one was before: of the same partition and size, and gone; or still
-        counted as connected, where every node has a partition of its own."""
+    def _former(self, info: NodeInfo, there: Collection[int]) -> NodeInfo | None:
+        """The node that this one was before: of the same partition and size, and not there.
+
+        Where every node has a partition of its own, one that is there is no other's to take.
+        """
         same = [
             node
             for node in self.nodes
             if (node.partition, node.trainable) == (info.partition, info.trainable)
         ]
-        gone = [node for node in same if node.node_id not in connected]
+        gone = [node for node in same if node.node_id not in there]
         told_apart = 1 < len(self.nodes) == len({node.partition for node in self.nodes})
-        return next(iter(gone or (same if told_apart else [])), None)
+        if same and told_apart and not gone:
+            raise PlaceTaken(
+                f"partition {info.partition} is node {same[0].node_id}'s, which is there"
+            )
+        return next(iter(gone), None)
 
     def cohort(
         self, seed: int, purpose: str, round_number: int, size: int
     ) -> Iterator[tuple[NodeInfo, list[int]]]:
-        """The nodes that have users in a round's cohort, with these users' positions there."""
+        """The nodes that a round's cohort falls on, and at which positions there."""
         positions = cohort_positions(
             seed, purpose, round_number, population=self.population, size=size
         )

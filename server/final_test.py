@@ -20,8 +20,7 @@ _TRIES = 3
 class FinalTest:
     """Asks each node until it has answered, or the time is up.
 
-    timeout_s: for all of it. After `run`, `share` is that of the users that train whose nodes
-    answered.
+    timeout_s: for all of it. After `run`, `share` is that of the users whose nodes answered.
     """
 
     def __init__(self, strategy: StageStrategy, grid: AsksNodes, timeout_s: float) -> None:
@@ -45,10 +44,13 @@ class FinalTest:
         return self._metrics()
 
     def _left(self) -> list[NodeInfo]:
+        """Nodes to ask, again where they failed; whose answer was unfit has had its say."""
+        exchange = self._strategy.exchange
+        done = self._answers.keys() | exchange.refused
         return [
             node
-            for node in self._strategy.exchange.admitted
-            if node.node_id not in self._answers and self._tries.get(node.node_id, 0) < _TRIES
+            for node in exchange.admitted
+            if node.node_id not in done and self._tries.get(node.node_id, 0) < _TRIES
         ]
 
     def _ask(self, nodes: list[NodeInfo], timeout_s: float) -> None:

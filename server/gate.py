@@ -5,6 +5,7 @@ runs on the server and on every node, and register a key of their own; whoever r
 API may take the place of the server app. Neither asks who is calling. So the SuperLink listens on
 this machine alone, and other machines reach this gate, which lets requests of nodes through to the
 Fleet API and nothing else. In a federation with keys it asks for a signature before it reads on.
+What gate and SuperLink could read in two ways is refused; Flower's clients send nothing like it.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ class Gate:
     def _refusal(self, scope: Scope) -> Refusal | None:
         """Why this request is not let through; None if it is."""
         headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
+        if len(headers) < len(scope["headers"]) or "transfer-encoding" in headers:
+            return Refusal(
+                400, "a request with a header that comes twice, or with transfer-encoding"
+            )
         if (scope["method"], scope["path"]) == ("GET", _HEALTH):
             signed = self._keys is not None and self._keys.are_shown(headers)
             return self._keys.refusal(headers) if signed and self._keys is not None else None

@@ -13,7 +13,7 @@ import httpx
 from fedrec.processes import without_colours
 from fedrec.report import MetricsFile
 from server.launch_control import Control
-from server.launch_status import AppStatus, StatusFile
+from server.launch_status import StatusFile
 from server.launch_superlink import SuperLink
 
 POLL_S = 0.1
@@ -99,17 +99,18 @@ def _outcome(
     if superlink.process.poll() is not None:
         code = superlink.process.returncode
         return Outcome(error=f"the SuperLink ended with code {code}", killed=True)
-    if said is not None and not said.alive and _still(said, status):
+    if said is not None and said.state == "killed" and _without_a_word(status):
         return Outcome(error="the server app ended without a word", killed=True)
     if not copy.ended or (outcome := _flower_outcome(run_id, control)) is None:
         return None
-    unsaid = said is not None and outcome.error is not None and _still(said, status)
+    unsaid = said is not None and outcome.error is not None and _without_a_word(status)
     return replace(outcome, killed=outcome.killed or unsaid)
 
 
-def _still(said: AppStatus, status: StatusFile) -> bool:
-    """Whether an app that is not there any more had said nothing else before it went."""
-    return status.read() == said
+def _without_a_word(status: StatusFile) -> bool:
+    """Whether an app that is not there any more did not say how it ended before it went."""
+    now = status.read()
+    return now is not None and now.state not in ("finished", "failed", "stopped")
 
 
 def _flower_outcome(run_id: int, control: Control) -> Outcome | None:

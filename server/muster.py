@@ -51,7 +51,7 @@ class Muster:
         return self._attendance.rested([node for node in present if not out(node.node_id)])
 
     def to_ask_again(self, done: Set[int], fewest: int = 0) -> list[NodeInfo]:
-        """Nodes that are there, gave nothing unfit in this round and are not `done`; without those
+        """Nodes that are there, gave nothing unfit so far and are not `done`; without those
         that need a rest, as long as `fewest` remain."""
         done = done | self._exchange.refused
         there, admitted = self._attendance.present(), self._exchange.admitted

@@ -22,14 +22,22 @@ from fedrec.transport import Packed, pack, unpack
 
 FIRST_LOOK_S, LATER_LOOK_S = 0.05, 1.0
 """How soon to look again for a part of a reply that its node is still sending."""
+PARTS_S = 30.0
+"""How long a node may take to send the parts of a reply that it has begun: all others wait."""
 
 
 def packed_grid(grid: Grid) -> Grid:
     """The grid of a deployment, whose messages travel packed; any other as it is."""
     if not isinstance(grid, HttpGrid):
         return grid
-    # The grid gives no other way to it: by itself it looks again for a missing part after 1 s.
-    finely = partial(pull_objects, initial_backoff=FIRST_LOOK_S, backoff_cap=LATER_LOOK_S)
+    # The grid gives no other way to it: by itself it looks again for a missing part after 1 s,
+    # and for two hours.
+    finely = partial(
+        pull_objects,
+        max_time=PARTS_S,
+        initial_backoff=FIRST_LOOK_S,
+        backoff_cap=LATER_LOOK_S,
+    )
     http_grid.pull_objects = finely  # type: ignore[attr-defined]
     return cast(Grid, PackedGrid(grid))
 

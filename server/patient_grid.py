@@ -64,9 +64,13 @@ class PatientGrid:
         return [answer for answer in answers if answer.metadata.src_node_id in nodes]
 
     def _collect(self, waiting: set[str], timeout: float) -> list[Message]:
-        """Poll often at first, later every tenth of the time that has passed."""
+        """Poll often at first, later every tenth of the time that has passed.
+
+        A look may take long, where a node stalls in mid-upload; so there is one after the deadline,
+        or who answered meanwhile would count as silent.
+        """
         answers: list[Message] = []
-        began = time.monotonic()
+        began, passed = time.monotonic(), 0.0
         while waiting:
             for answer in self._grid.pull_messages(waiting | self._late):
                 asked = answer.metadata.reply_to_message_id
@@ -74,11 +78,12 @@ class PatientGrid:
                     answers.append(answer)
                 waiting.discard(asked)
                 self._late.discard(asked)
-            passed = time.monotonic() - began
             if passed >= timeout:
                 break
+            passed = time.monotonic() - began
             pause = min(max(_SHARE * passed, self._shortest_s), self._longest_s, timeout - passed)
-            time.sleep(pause if waiting else 0)
+            time.sleep(max(pause, 0.0) if waiting else 0)
+            passed = time.monotonic() - began
         self._late |= waiting  # to be taken from SuperLink when they come, or it keeps them
         return answers
 

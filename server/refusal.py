@@ -23,7 +23,7 @@ from fedrec.training.touched import TABLE
 from fedrec.transport import Codec, Rows, decode_parts, shapes_of
 from fedrec.wire import ARRAYS, CONFIG, LOSS, METRICS, ROW_WEIGHTS, ROWS, SECONDS, USERS, WEIGHT
 
-_ROUNDING = 1e-4
+ROUNDING = 1e-4
 """How far a sum of weights may exceed another one that is as large or larger, of its size."""
 _FINITE = sys.float_info.max
 _MAX_LOSS, _MAX_SECONDS = 1e6, 1e7
@@ -62,7 +62,7 @@ class Update:
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """max_norm: bound of the l2 norm of a node's mean update. max_weight: bound of the weight, what
-    its users can weigh together. users: how many were to train."""
+    was drawn there can weigh. users: at most so many trained: how many places it had."""
 
     max_norm: float
     max_weight: float
@@ -145,7 +145,7 @@ def _check_claims(metrics: Mapping[str, float], users: int) -> None:
         raise Refused("a weight of no users")
     _check_users(metrics[USERS], users)
     loss = metrics[LOSS] / metrics[WEIGHT]
-    if not -_ROUNDING <= loss <= _MAX_LOSS:
+    if not -ROUNDING <= loss <= _MAX_LOSS:
         raise Refused(f"a mean loss of {loss:g}, expected 0 to {_MAX_LOSS:g}")
     if not 0 <= metrics[SECONDS] <= _MAX_SECONDS:
         raise Refused(f"{metrics[SECONDS]:g} seconds, expected 0 to {_MAX_SECONDS:g}")
@@ -223,7 +223,7 @@ def _check_row_weights(weights: NDArray[np.float32], rows: int, weight: float) -
     """Nobody who met an item weighs more than all users of the node."""
     if len(weights) != rows:
         raise Refused(f"{ROW_WEIGHTS} are {len(weights)}, expected one for each of {rows} rows")
-    fit = (weights >= 0) & (weights <= weight * (1 + _ROUNDING))  # not so for what is no number
+    fit = (weights >= 0) & (weights <= weight * (1 + ROUNDING))  # not so for what is no number
     if not fit.all():
         wrong = float(weights[np.argmin(fit)])
         raise Refused(f"{ROW_WEIGHTS} has {wrong!r}, expected 0 to {weight:g}")

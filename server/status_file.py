@@ -34,22 +34,23 @@ class StatusWriter:
 
         Raises FedrecError where the disk takes no more, which hurts nothing that is there.
         """
-        self._write(state="running")
         try:
+            self._write(state="running")
             yield
+            self._write(state="finished", doing=None, stage=None, round=None)
         except (KeyboardInterrupt, SystemExit) as signal:
-            self._write(state="stopped", error=type(signal).__name__)
+            with suppress(OSError):
+                self._write(state="stopped", error=type(signal).__name__)
             raise
         except BaseException as error:
             reason = self._reason(error)
             if not isinstance(error, FedrecError):
                 LOG.exception("the run failed")
-            with suppress(OSError):
+            with suppress(OSError):  # where the disk is full, what is there stays
                 self._write(state="failed", error=reason)
             if _is_no_room(error):
                 raise FedrecError(reason) from error
             raise
-        self._write(state="finished", doing=None, stage=None, round=None)
 
     def doing(self, what: str, stage: str | None = None, round_number: int | None = None) -> None:
         """Say what is done from now on.
@@ -87,8 +88,9 @@ def _is_no_room(error: BaseException) -> bool:
 def note_end(path: Path, state: str, error: str) -> None:
     """Say for a server app that could not how the run ended: it was killed by who asks this.
 
-    What the app has said about its own end stays.
+    What the app has said about its own end stays; where the disk takes no more, so does the rest.
     """
     said = read_state(path)
     if said.state in ("running", "killed"):
-        write_json(path, replace(said, state=state, error=error).as_json())
+        with suppress(OSError):
+            write_json(path, replace(said, state=state, error=error).as_json())

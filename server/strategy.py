@@ -41,10 +41,10 @@ from server.transport import as_reply, from_record, to_record
 class StageStrategy(FedAvg):
     """Rounds of one stage; mixed in before one of Flower's server optimisers.
 
-    The cohort is drawn over users, not nodes. Only what trains travels in a round; the frozen
-    groups go to a node with the first message it gets. Nodes answer with the weighted sum of their
-    users' updates; what the optimiser makes of the mean is scaled by the stage's learning rate and
-    the group's multiple of it.
+    The cohort is drawn over users, or windows of their histories, not nodes. Only what trains
+    travels in a round; the frozen groups go to a node with the first message it gets. Nodes answer
+    with the weighted sum of their users' updates; what the optimiser makes of the mean is scaled by
+    the stage's learning rate and the group's multiple of it.
     """
 
     def prepare(
@@ -261,6 +261,7 @@ class StageStrategy(FedAvg):
         self._validates = number % every == 0 or number == last
         if not self._validates:
             return []
+        self.exchange.refused.clear()  # of training; whose validation is unfit is not asked again
         return self.evaluation_messages("validation", self.muster.to_validate())
 
     def evaluation_messages(

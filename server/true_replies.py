@@ -34,7 +34,8 @@ def expect_true_replies(grid: Grid) -> None:
 class Recorded:
     """What the SuperLink has on record of the replies that are being pulled.
 
-    pull_messages: asks the SuperLink for replies; their records are kept until they are inflated.
+    pull_messages: asks the SuperLink for replies; their records are kept until they are inflated,
+    or others are pulled: the grid inflates what it can of an answer before it pulls the next.
     """
 
     def __init__(self, pull_messages: Any) -> None:
@@ -44,8 +45,8 @@ class Recorded:
     def pull(self, request: Any) -> Any:
         """The SuperLink's answer, as it is."""
         answer = self._pull_messages(request)
-        for message in answer.messages_list:
-            self._metadata[message.metadata.message_id] = metadata_from_proto(message.metadata)
+        records = [message.metadata for message in answer.messages_list]
+        self._metadata = {record.message_id: metadata_from_proto(record) for record in records}
         return answer
 
     def inflate(self, object_id: str, contents: dict[str, bytes]) -> Message:

@@ -18,7 +18,7 @@ def user_generator(seed: int, purpose: str, round_number: int, user: int) -> np.
 def cohort_positions(
     seed: int, purpose: str, round_number: int, *, population: int, size: int
 ) -> np.ndarray:
-    """The users of a round, as positions in [0, population), ascending, without repetition.
+    """What a round draws, users or windows: positions in [0, population), ascending, each once.
 
     size: 0, or at least the population = everybody.
     """

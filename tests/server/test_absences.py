@@ -156,6 +156,24 @@ def test_the_test_waits_for_a_node_and_asks_again_after_an_error(
     assert "test_share" not in runner.results["backbone"]
 
 
+def test_an_unfit_answer_to_a_validation_or_test_costs_one_strike(
+    federate: Federate, small_config: Configure
+) -> None:
+    runner, grid = federate(small_config(stage(1)), 3)
+
+    def spoil(message: Message, reply: Message) -> Message:
+        if message.metadata.message_type == "evaluate" and message.metadata.dst_node_id == 1000:
+            metrics = reply.content.metric_records[wire.METRICS]
+            metrics.update(dict.fromkeys(metrics, -1.0))
+        return reply
+
+    grid.tamper = spoil
+    runner.run(STAGES["backbone"])
+
+    assert asked(grid, 1000, "evaluate") == [1, 1]  # the validation and the test
+    assert runner.strikes.count(1000) == 2
+
+
 def test_a_test_without_a_node_says_how_many_users_it_is_of(
     federate: Federate, small_config: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

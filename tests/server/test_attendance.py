@@ -89,10 +89,39 @@ def test_a_node_that_comes_back_under_another_id_takes_its_former_place() -> Non
     assert moved == [(11, 77)]
 
 
-def test_a_former_id_that_still_counts_as_connected_is_not_asked() -> None:
-    """SuperLink notices a lost connection only after a minute."""
+def test_a_node_cannot_take_the_place_of_one_that_is_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     nodes = Nodes(n10=None, n11=None, n12=None, n77=info(77, 1))
     there = Attendance(federation(), nodes)
+
+    for _ in range(2):
+        assert ids(there.present()) == [10, 11, 12]
+    assert nodes.queried == [77]
+    assert caplog.text.count("node 77 appeared and waits: partition 1 is node 11's") == 1
+    there.note([10, 11, 12], set())
+    assert ids(there.present()) == [10, 11, 12]
+    del nodes.said[11]
+    assert ids(there.present()) == [10, 77, 12]
+    assert nodes.queried == [77]
+
+
+def test_a_node_that_waits_and_leaves_is_forgotten() -> None:
+    nodes = Nodes(n10=None, n11=None, n12=None, n77=info(77, 1))
+    there = Attendance(federation(), nodes)
+    there.present()
+    del nodes.said[77]
+    there.present()
+
+    nodes.said[77] = info(77, 3)
+    assert ids(there.present()) == [10, 11, 12, 77]
+
+
+def test_a_former_id_that_still_counts_as_connected_is_not_asked() -> None:
+    """SuperLink notices a lost connection only after a minute; a round may notice it before."""
+    nodes = Nodes(n10=None, n11=None, n12=None, n77=info(77, 1))
+    there = Attendance(federation(), nodes)
+    there.note([10, 11, 12], {11})
 
     assert ids(there.present()) == [10, 77, 12]
     assert ids(there.present()) == [10, 77, 12]

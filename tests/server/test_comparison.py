@@ -50,8 +50,19 @@ def test_a_share_of_zero_compares_over_any_node() -> None:
 
 
 @pytest.mark.parametrize(("names", "share"), [([A], 0.4), ([A, C], 0.6), ([A, B, C], 1.0)])
-def test_shares_are_of_users_that_train(names: list[str], share: float) -> None:
+def test_shares_are_of_what_can_be_drawn_where_users_are_not_known(
+    names: list[str], share: float
+) -> None:
     assert share_of(names, NODES) == pytest.approx(share)
+
+
+def test_shares_are_of_users_however_many_windows_they_have() -> None:
+    """Node A has 100 windows of 1 user, node B 4 of 3 users."""
+    nodes = Federation(
+        (NodeInfo(8, 0, 100, 24, "c", (), users=1), NodeInfo(9, 1, 4, 24, "c", (), users=3))
+    )
+    assert share_of(["0/100/1"], nodes) == pytest.approx(0.25)
+    assert share_of(["1/4/1"], nodes) == pytest.approx(0.75)
 
 
 def test_sums_are_known_by_what_a_node_keeps_when_it_comes_back() -> None:

@@ -10,10 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
+from flwr.supercore.protobuf.client import ProtobufClient
 from flwr.superlink.main import create_app
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fedrec.deployment.folders import nodes_text
 from fedrec.deployment.keys import new_key_pair
@@ -178,6 +182,40 @@ def test_a_request_far_too_big_is_refused_before_it_is_read(door: Gate) -> None:
     assert ask(door, PULL, {**big, "content-length": "9" * 4000})[0] == 413
     endless = {key: value for key, value in big.items() if key != "content-length"}
     assert ask(door, PULL, endless)[0] == 411
+
+
+@pytest.mark.parametrize("name", ["content-length", "flwr-signature", "transfer-encoding"])
+def test_what_could_be_read_in_two_ways_is_refused(door: Gate, superlink: Asked, name: str) -> None:
+    class Twice(dict[str, str]):
+        def items(self) -> Any:
+            return [*super().items(), (name, "chunked")]
+
+    for path, method in ((PULL, "POST"), ("/health", "GET")):
+        status, said = ask(door, path, Twice(signed(PRIVATE)), method)
+        assert status == 400 and "comes twice, or with transfer-encoding" in said
+    assert superlink.paths == []
+
+
+def test_flowers_own_requests_are_not_of_that_kind(door: Gate) -> None:
+    """As its client builds them: bytes, beside headers of its own."""
+    sent: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.extend((name.lower(), value) for name, value in request.headers.raw)
+        return httpx.Response(200)
+
+    key: Any = load_ssh_private_key(PRIVATE, None)
+    client = ProtobufClient(
+        "http://server", interceptors=[NodeAuthHttpInterceptor(key, key.public_key())]
+    )
+    client._client = httpx.Client(transport=httpx.MockTransport(answer))
+    client._unary_unary(
+        path=PULL,
+        rpc_method="PullMessages",
+        request=PullMessagesRequest(),
+        response_type=PullMessagesResponse,
+    )
+    assert door._refusal({"method": "POST", "path": PULL, "headers": sent}) is None
 
 
 def test_health_is_for_everybody_and_tells_a_node_whether_it_is_known(door: Gate) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from fedrec.config import Config, from_flat
+from fedrec.data.atomic import write_json
+from fedrec.monitoring.run_state import RunState
+from fedrec.processes import this_process
+from server import launch_watch
 from server.launch_again import launch_again
 from server.launch_status import StatusFile
 from server.launch_watch import Outcome
@@ -19,6 +23,7 @@ from server.launch_watch import Outcome
 KILLED = Outcome(error="the SuperLink ended with code -9", killed=True)
 FAILED = Outcome(error="3 rounds in a row failed")
 DONE = Outcome(error=None)
+RUNNING: Any = SimpleNamespace(process=SimpleNamespace(poll=lambda: None))
 
 
 class Launcher:
@@ -76,14 +81,14 @@ def test_a_simulation_is_not_begun_again(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_an_app_that_ended_without_a_word_is_noticed(tmp_path: Path) -> None:
-    file = tmp_path / "status.json"
+    """Also where another process has its number since."""
+    file, here = tmp_path / "status.json", this_process()
     status = StatusFile(file)
-    gone, unnoticed = (subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2))
-    gone.wait()
-    os.waitid(os.P_PID, unnoticed.pid, os.WEXITED | os.WNOWAIT)
-    cases = ((os.getpid(), True), (gone.pid, False), (unnoticed.pid, False), (0, True))
-    for pid, alive in cases:
-        file.write_text(json.dumps({"state": "running", "error": None, "pid": pid}))
+    for process, state in ((here, "running"), (replace(here, started=here.started - 1), "killed")):
+        write_json(file, RunState(state="running", process=process).as_json())
         said = status.read()
-        assert said is not None and said.alive is alive
-    unnoticed.wait()
+        assert said is not None and said.state == state
+    outcome = launch_watch._outcome(1, ANY, RUNNING, status, ANY)
+    assert outcome == Outcome(error="the server app ended without a word", killed=True)
+    write_json(file, RunState(state="finished", process=here).as_json())
+    assert launch_watch._outcome(1, ANY, RUNNING, status, ANY) == DONE

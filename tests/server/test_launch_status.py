@@ -4,7 +4,8 @@ import json
 import os
 from pathlib import Path
 
-from server.launch_status import AppStatus, StatusFile
+from fedrec.monitoring.run_state import RunState
+from server.launch_status import StatusFile
 
 
 def write(path: Path, state: str, error: str | None = None) -> None:
@@ -23,7 +24,7 @@ def test_what_an_earlier_run_said_is_ignored(tmp_path: Path) -> None:
     status = StatusFile(path)
     assert status.read() is None
     write(path, "failed", "no users")
-    assert status.read() == AppStatus(state="failed", error="no users")
+    assert status.read() == RunState(state="failed", error="no users")
 
 
 def test_half_a_file_says_nothing(tmp_path: Path) -> None:

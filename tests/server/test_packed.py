@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectUnavailableError
 from flwr.superlink.grid import HttpGrid
 
 from client.packed import packed_both_ways
 from fedrec import wire
+from server import packed as server_packed
 from server.packed import PackedGrid, packed, packed_grid, unpacked
 from tests.loopback import over_the_wire
 
@@ -138,3 +140,17 @@ def test_only_the_grid_of_a_deployment_is_wrapped(monkeypatch: pytest.MonkeyPatc
     deployed = HttpGrid("127.0.0.1:1", insecure=True, token="t")
     assert isinstance(packed_grid(deployed), PackedGrid)
     assert http_grid.pull_objects.keywords["initial_backoff"] < 0.1  # type: ignore[attr-defined]
+
+
+def test_a_node_that_stalls_in_mid_upload_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flwr.superlink.grid import http_grid
+
+    monkeypatch.setattr(http_grid, "pull_objects", http_grid.pull_objects)  # undone afterwards
+    monkeypatch.setattr(server_packed, "PARTS_S", 0.1)
+    packed_grid(HttpGrid("127.0.0.1:1", insecure=True, token="t"))
+
+    def missing(object_id: str) -> bytes:
+        raise ObjectUnavailableError(object_id)
+
+    with pytest.raises(ObjectPullError, match="timeout or retry limit"):
+        http_grid.pull_objects(["never sent"], missing)

@@ -115,6 +115,20 @@ def test_an_answer_that_comes_late_is_taken_off_and_given_to_nobody(clocks: Cloc
     assert link.sent == {}
 
 
+def test_who_answers_while_another_stalls_is_heard(clocks: Clocks) -> None:
+    """Node 1 stalls in mid-upload: the look at its answer takes a minute, the round has 5 s."""
+    grid, link = patient(clocks, round_timeout_s=5.0)
+    reply = link.reply
+
+    def stalling(message: Message) -> Message:
+        clocks.now += 60.0 if message.metadata.dst_node_id == 1 else 0.0
+        return reply(message)
+
+    link.reply = stalling  # type: ignore[method-assign]
+    assert answered(grid.send_and_receive(asked(1, 3, 0))) == [1, 3]
+    assert 61.0 <= clocks.now < 62.0
+
+
 def test_a_node_that_cannot_be_written_to_is_not_waited_for(clocks: Clocks) -> None:
     grid, _ = patient(clocks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from fedrec.data.atomic import write_json
 from fedrec.errors import FedrecError
 from fedrec.monitoring.run_state import RunState, read_state
 from fedrec.processes import this_process
+from server import status_file
 from server.status_file import StatusWriter, note_end
 
 DEAD = replace(this_process(), boot="an earlier start of this machine")
@@ -63,6 +65,28 @@ def test_a_disk_that_takes_nothing_ends_no_run(
     with caplog.at_level(logging.WARNING):
         StatusWriter(tmp_path / "gone" / "status.json").doing("training on 3 nodes")
     assert "status.json is out of date: No such file" in caplog.text
+
+
+@pytest.fixture
+def full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(path, RunState(state="running", process=DEAD).as_json())
+
+    def no_room(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(status_file, "write_json", no_room)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_disk_that_is_full_from_the_start_is_told(path: Path) -> None:
+    with pytest.raises(FedrecError, match=r"No space left .* --resume"), StatusWriter(path).kept():
+        raise AssertionError("the run began")
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_launcher_that_cannot_write_how_the_run_ended_ends_too(path: Path) -> None:
+    note_end(path, "stopped", "stopped by Ctrl-C")
+    assert read_state(path).state == "killed"
 
 
 @pytest.mark.parametrize("process", [this_process(), DEAD])

@@ -712,6 +712,27 @@ def test_a_robust_rule_is_followed_and_needs_enough_updates(rule: str) -> None:
     assert stepped is None
 
 
+@pytest.mark.parametrize(
+    ("draw", "weighting", "heaviest"),
+    [
+        ("windows", "examples", 150.0),  # 3 windows of 50 examples
+        ("windows", "sqrt", 3 * math.sqrt(50)),
+        ("windows", "uniform", 3.0),
+        ("users", "examples", 600.0),
+        ("users", "uniform", 3.0),
+    ],
+)
+def test_a_node_weighs_at_most_what_was_drawn_there_can(
+    draw: str, weighting: str, heaviest: float
+) -> None:
+    settings = {"draw": draw, "weighting": weighting, "max_weight": 200.0}
+    for weight, refused in ((heaviest, 0), (heaviest * 1.01, 1)):
+        strategy = make(3, 1, federation=settings, model={"max_len": 50})
+        first, second = ask(strategy)
+        strategy.aggregate_train(1, [answer(first, NO_UPDATE, weight=weight), answer(second)])
+        assert strategy.report.refused == refused
+
+
 def test_a_node_that_was_not_asked_is_refused() -> None:
     strategy = make(1, 1, federation={"users_per_round": 1})
     asked = ask(strategy)[0]

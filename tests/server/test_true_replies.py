@@ -64,6 +64,16 @@ def test_another_object_in_place_of_a_message() -> None:
     assert found.error.reason == "the reply cannot be decoded (TypeError)"
 
 
+def test_a_reply_whose_objects_never_came_is_not_remembered_for_ever() -> None:
+    answers = [message_to_proto(reply(sender=7, question=question)) for question in "ab"]
+    for name, proto in zip("ab", answers, strict=True):
+        proto.metadata.message_id = name
+    recorded = Recorded(lambda request: SimpleNamespace(messages_list=[answers[request]]))
+    recorded.pull(0)
+    recorded.pull(1)
+    assert list(recorded._metadata) == ["b"]
+
+
 def test_only_the_grid_of_a_deployment_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     before: Any = http_grid.inflate_object_from_contents
     monkeypatch.setattr(http_grid, "inflate_object_from_contents", before)
