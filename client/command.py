@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedrec.deployment.addresses import DEFAULT_PORT, split_address
 from fedrec.errors import ConfigError
 from fedrec.processes import is_loopback
+from fedrec.processes.addresses import DEFAULT_PORT, split_address
 
 if TYPE_CHECKING:
     from fedrec.deployment import NodeFolder

@@ -18,10 +18,10 @@ from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIG
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 
 from fedrec.deployment import NodeFolder
-from fedrec.deployment.addresses import split_address
 from fedrec.deployment.certificates import hosts_of
 from fedrec.deployment.keys import read_node_key
 from fedrec.errors import FedrecError
+from fedrec.processes.addresses import split_address
 
 _EXPIRED, _NOT_YET = 10, 9
 _OTHER_HOST = frozenset((62, 64))  # OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH

@@ -17,7 +17,6 @@ from typing import IO
 from client.greeting import Apart, Unreachable, greet
 from fedrec.config.loading import format_scalar
 from fedrec.deployment import NodeFolder
-from fedrec.deployment.addresses import split_address
 from fedrec.errors import ConfigError
 from fedrec.monitoring.logs import announce
 from fedrec.processes import (
@@ -26,6 +25,7 @@ from fedrec.processes import (
     last_lines,
     process_scope,
 )
+from fedrec.processes.addresses import split_address
 
 WAIT_S = 60.0
 """How long a client waits for its server to appear."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedrec.deployment.addresses import DEFAULT_PORT
+from fedrec.processes.addresses import DEFAULT_PORT
 
 _Settings = Annotated[list[str] | None, typer.Argument(metavar="[CONFIG] [KEY=VALUE]...")]
 _Resume = Annotated[bool, typer.Option("--resume", help="Go on where the run in `out` stopped.")]

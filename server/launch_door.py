@@ -9,11 +9,11 @@ import typer
 
 from fedrec.config import Config
 from fedrec.deployment import ServerFolder, check_server_folder, read_server_folder
-from fedrec.deployment.addresses import DEFAULT_PORT
 from fedrec.deployment.certificates import read_certificate
 from fedrec.deployment.checks import how_to_renew
 from fedrec.errors import ConfigError
 from fedrec.processes import is_loopback
+from fedrec.processes.addresses import DEFAULT_PORT
 from server.launch_superlink import LOOPBACK, Door
 
 ANY_HOST, ANY_IPV6_HOST = "0.0.0.0", "::"  # noqa: S104  a name for it; who asks is warned

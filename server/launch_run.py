@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 
 from fedrec.config import Config
-from fedrec.deployment.addresses import join_address
 from fedrec.monitoring.log_context import log_context
 from fedrec.monitoring.logs import announce, logs_are_json
 from fedrec.processes import is_loopback, last_lines, require_free_port
+from fedrec.processes.addresses import join_address
 from fedrec.report import Live, RoundLog, print_results
 from server.launch import Launch, launch
 from server.launch_again import launch_again

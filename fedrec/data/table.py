@@ -98,11 +98,21 @@ def records(source: Source, name: str, key: str) -> Iterator[Mapping[str, str | 
     if key not in table.column_names:
         raise _no_column(source.label(name), key, table.column_names)
     try:
-        rows = table.to_pylist()
+        rows = _in_microseconds(table).to_pylist()
     except (ValueError, OverflowError, pa.ArrowException) as error:
         raise DataError(f"{source.label(name)}: holds what has no text ({error})") from error
     for row in rows:
         yield {column: None if value is None else str(value) for column, value in row.items()}
+
+
+def _in_microseconds(table: pa.Table) -> pa.Table:
+    """Times of nanoseconds cut to what Python's own have; alike with and without pandas."""
+    for place, column in enumerate(table.schema):
+        kind = column.type
+        if pa.types.is_timestamp(kind) and kind.unit == "ns":
+            shorter = table[column.name].cast(pa.timestamp("us", kind.tz), safe=False)
+            table = table.set_column(place, column.name, shorter)
+    return table
 
 
 def _read_parquet(source: Source, name: str, layout: Layout) -> Interactions:

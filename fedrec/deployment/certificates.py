@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedrec.deployment.addresses import ip_address
 from fedrec.errors import ConfigError
+from fedrec.processes.addresses import ip_address
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 365

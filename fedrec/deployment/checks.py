@@ -11,12 +11,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from fedrec.deployment.addresses import ip_address
 from fedrec.deployment.certificates import hosts_of, read_certificate, read_private_key
 from fedrec.deployment.folders import NodeFolder, ServerFolder
 from fedrec.deployment.keys import public_line_of, read_public_line
 from fedrec.deployment.private_files import require_private
 from fedrec.errors import ConfigError
+from fedrec.processes.addresses import ip_address
 
 
 def check_server_folder(folder: ServerFolder, now: datetime) -> None:

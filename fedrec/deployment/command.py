@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fedrec.deployment.addresses import DEFAULT_PORT
 from fedrec.deployment.certificates import SERVER_DAYS
+from fedrec.processes.addresses import DEFAULT_PORT
 
 deploy = typer.Typer(no_args_is_help=True, add_completion=False)
 

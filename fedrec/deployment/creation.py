@@ -7,13 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedrec.deployment import folders as names
-from fedrec.deployment.addresses import (
-    DEFAULT_PORT,
-    check_host,
-    check_node_name,
-    check_port,
-    join_address,
-)
 from fedrec.deployment.certificates import (
     SERVER_DAYS,
     Signed,
@@ -33,6 +26,13 @@ from fedrec.deployment.private_files import (
 from fedrec.deployment.start_scripts import client_script, server_script
 from fedrec.deployment.units import client_unit, server_unit
 from fedrec.errors import ConfigError
+from fedrec.processes.addresses import (
+    DEFAULT_PORT,
+    check_host,
+    check_node_name,
+    check_port,
+    join_address,
+)
 
 MAX_NODES = 10_000
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedrec.deployment.addresses import (
+from fedrec.deployment.keys import check_public_line
+from fedrec.errors import ConfigError
+from fedrec.processes.addresses import (
     check_host,
     check_node_name,
     check_port,
     join_address,
     split_address,
 )
-from fedrec.deployment.keys import check_public_line
-from fedrec.errors import ConfigError
 
 CA_FOLDER, SERVER_FOLDER = "ca", "server"
 CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"

@@ -13,11 +13,11 @@ import typer
 
 from fedrec.data.atomic import write_json
 from fedrec.deployment import init_deployment, read_server_folder
-from fedrec.deployment.addresses import split_address
 from fedrec.errors import FedrecError
 from fedrec.monitoring.logs import FORMAT, configure_logs
 from fedrec.monitoring.run_state import RunState, read_state
 from fedrec.processes import this_process
+from fedrec.processes.addresses import split_address
 from fedrec.report import RoundLog
 from server import launch_run
 from server.command import run_command

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from threading import Thread
 
 import pytest
@@ -13,6 +14,13 @@ from fedrec.monitoring.log_context import go_on_with, log_context
 from fedrec.monitoring.log_lines import HumanLines, JsonLines
 
 AT = 1_800_000_000.25
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> Iterator[None]:
+    """Whatever a run in this process has left."""
+    with log_context(run=None, stage=None, round=None, node=None):
+        yield
 
 
 def record(message: str, *values: object, **about: object) -> logging.LogRecord:
