@@ -21,6 +21,7 @@ from client import node_cache
 from client.app import app
 from client.fleet import Fleet
 from client.pace import Pace
+from fedrec.processes.garbage import spare_what_is_there
 
 LOG = logging.getLogger(__name__)
 RUNS_KEPT = 2
@@ -82,8 +83,7 @@ def _free_what_is_left() -> None:
     Python looks for circles among all that torch has loaded, and therefore so rarely that the
     process grows by a message a round. What the first message has left is not looked at again.
     """
-    if not gc.get_freeze_count():
-        gc.freeze()
+    spare_what_is_there()
     gc.collect()
 
 

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedrec.config import from_flat
 from fedrec.monitoring.log_context import log_context
 from fedrec.monitoring.logs import configure_logs
+from fedrec.processes.garbage import spare_what_is_there
 from fedrec.stages import STAGES
 from server.attendance import Attendance
 from server.environment import describe_environment
@@ -19,12 +20,12 @@ from server.floors import measure_floors
 from server.joining import check_joining
 from server.packed import packed_grid
 from server.patient_grid import PatientGrid
+from server.prompt import prompt_grid
 from server.run_folder import RunFolder
 from server.stage_run import StageRunner
 from server.true_replies import expect_true_replies
 
 app = ServerApp()
-_POLL_S = 0.01
 
 
 @app.main()
@@ -36,8 +37,7 @@ def main(grid: Grid, context: Context) -> None:
     folder = RunFolder(Path(config.run.out))
     folder.begin(config)
     expect_true_replies(grid)
-    grid = packed_grid(grid)
-    _poll_finely(grid)
+    grid = prompt_grid(packed_grid(grid))
     nodes, patient = config.federation, PatientGrid(grid, config.federation)
     with log_context(run=Path(config.run.out).name), folder.status():
         folder.doing(f"waiting for {nodes.nodes} nodes")
@@ -55,6 +55,7 @@ def main(grid: Grid, context: Context) -> None:
             patience_s=nodes.absence_timeout_s,
             check=lambda info: check_joining([info], config),
         )
+        spare_what_is_there()
         runner = StageRunner(patient, config, attendance, folder)
         for stage in STAGES.values():
             runner.run(stage)
@@ -62,13 +63,3 @@ def main(grid: Grid, context: Context) -> None:
         folder.doing("measuring the baselines")
         floors = measure_floors(config, folder, federation.new_items)
         folder.write_results({**results, **floors})
-
-
-def _poll_finely(grid: Grid) -> None:
-    """Let a simulation's grid look for replies every 10 ms instead of every 100.
-
-    It sleeps between two looks, twice a round, so a round of two cheap phases costs .1 s less on
-    average. The grid of a deployment asks another machine and is left alone.
-    """
-    if hasattr(grid, "pull_interval"):
-        grid.pull_interval = min(grid.pull_interval, _POLL_S)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flwr.app import Context, RecordDict
-from flwr.superlink.grid.inmemory_grid import InMemoryGrid
 
 from fedrec.config import Config, load_config, to_flat
 from fedrec.errors import ConfigError, FedrecError
 from server import federation
-from server.app import _poll_finely, app
+from server.app import app
 
 Configure = Callable[..., Config]
 
@@ -84,31 +82,6 @@ def test_a_run_that_fails_says_why_in_its_status(
         "failed",
         "2 of 3 nodes registered within 0.02 s",
     )
-
-
-def test_a_simulations_grid_is_asked_for_replies_often() -> None:
-    """Flower's own sleeps a tenth of a second between two looks; others have no such pause."""
-    grid = InMemoryGrid(SimpleNamespace(state=lambda: None))  # type: ignore[arg-type]
-    deployed = SimpleNamespace()
-    assert grid.pull_interval == 0.1
-
-    _poll_finely(grid)
-    _poll_finely(deployed)  # type: ignore[arg-type]
-
-    assert grid.pull_interval == 0.01
-    assert vars(deployed) == {}
-
-
-def test_a_run_polls_as_often_as_it_may(
-    small_config: Configure, loopback: Callable[..., Any]
-) -> None:
-    config = small_config(federation={"nodes": 2})
-    grid = loopback(config, 2)
-    grid.pull_interval = 0.1
-
-    run(config, grid)
-
-    assert grid.pull_interval == 0.01
 
 
 def test_a_run_config_with_an_unknown_key_is_refused(
