@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from client.personal import KeptParts
 from fedrec import wire
@@ -25,7 +25,7 @@ from fedrec.stages import STAGES
 from fedrec.training.node import Node, load_modalities
 from fedrec.training.personal_parts import PersonalParts
 from server.transport import payload_bytes
-from tests.loopback import answered
+from tests.loopback import best_is
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -235,19 +235,7 @@ def test_the_best_round_of_a_run_is_restored_on_every_node(
         if about.get(wire.SPLIT) == "validation":
             after[about[wire.ROUND]] = parts_of(grid)
 
-    def pretend(message: Message, reply: Message) -> Message:
-        asked = message.content[wire.CONFIG]
-        if asked.get(wire.SPLIT) != "validation":
-            return reply
-        hits = 2.0 if asked[wire.ROUND] == 2 else 1.0
-        metrics = {
-            key: value if key.endswith("users") else hits
-            for key, value in reply.content[wire.METRICS].items()
-        }
-        records = {wire.METRICS: MetricRecord(metrics), wire.CONFIG: answered(message)}
-        return Message(RecordDict(records), reply_to=message)
-
-    grid.before, grid.tamper = note, pretend
+    grid.before, grid.tamper = note, best_is(2)
     runner.run(STAGES["backbone"])
 
     assert runner.results["backbone"]["best_round"] == 2
