@@ -53,7 +53,7 @@ def at_round(number: int, **options: Any) -> StageStrategy:
     strategy = make(**options)
     generator = np.random.default_rng(number)
     strategy.arrays = {n: generator.normal(size=a.shape).astype("f4") for n, a in ARRAYS.items()}
-    strategy.best_arrays = {n: value + 1 for n, value in strategy.arrays.items()}
+    strategy.best.arrays = {n: value + 1 for n, value in strategy.arrays.items()}
     progress = strategy.progress
     progress.round, progress.best_round, progress.best_value = number, number - 1, 0.1 + 0.2
     progress.best_metrics, progress.stale_evaluations = METRICS, 1

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.usefixtures("flower_identity")
 def assert_same(found: StageStrategy, expected: StageStrategy) -> None:
     assert found.progress == expected.progress
     assert found.first_round == expected.progress.round
-    assert list(found.arrays) == list(found.best_arrays) == list(expected.arrays)
+    assert list(found.arrays) == list(found.best.arrays) == list(expected.arrays)
     pairs = [
         (found.arrays, expected.arrays),
-        (found.best_arrays, expected.best_arrays),
+        (found.best.arrays, expected.best.arrays),
         (moments(found), moments(expected)),
     ]
     for ours, theirs in pairs:
@@ -71,18 +71,18 @@ def test_a_state_holds_what_nodes_have_and_which_rows_changed(
             moved["item_embedding.weight"][rows] += np.float32(0.1)
         saved.arrays = moved
         saved.downlink.advance(moved, rows)
-        saved._keep_best()
-        saved.best_version = 1
+        saved.best.keep(saved.downlink)
+        saved.best.version = 1
     saved.progress.round = 5  # three of them changed nothing
     folder.save_state(saved)
     fresh = make(**way)
 
     assert folder.load_state(fresh)
 
-    assert (fresh.downlink.version, fresh.best_version) == (2, 1)
+    assert (fresh.downlink.version, fresh.best.version) == (2, 1)
     for name, value in saved.downlink.held.items():
         np.testing.assert_array_equal(fresh.downlink.held[name], value)
-        np.testing.assert_array_equal(fresh.best_arrays[name], saved.best_arrays[name])
+        np.testing.assert_array_equal(fresh.best.arrays[name], saved.best.arrays[name])
         np.testing.assert_array_equal(fresh.arrays[name], saved.arrays[name])
     if rows is not None:
         assert fresh.downlink.changed is not None

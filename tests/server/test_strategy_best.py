@@ -21,9 +21,9 @@ def test_the_best_round_is_kept_not_the_last() -> None:
 
     assert strategy.progress.best_round == 2
     assert strategy.progress.best_metrics["full"]["ndcg@10"] == 0.5
-    assert strategy.best_arrays is models[1]
+    assert strategy.best.arrays is models[1]
     assert not np.array_equal(
-        strategy.best_arrays["backbone.scale"], strategy.arrays["backbone.scale"]
+        strategy.best.arrays["backbone.scale"], strategy.arrays["backbone.scale"]
     )
 
 
