@@ -44,6 +44,7 @@ from fedrec.evaluation.rank_file import read_rank_file, write_rank_file
 from fedrec.evaluation.ranks import Ranks
 from fedrec.report.metrics_file import MetricsFile
 from fedrec.transport import CODECS, decode_parts
+from tests.broken import PREPARED
 
 COLUMNS = Columns(user="user", item="item", time="time")
 FOLDER = Path(tempfile.mkdtemp(prefix="fedrec-fuzz-"))
@@ -338,19 +339,7 @@ OWN = {
         "overrides",
         names_file=False,
     ),
-    **{
-        f"shop {name}": of_shop(name)
-        for name in (
-            "manifest.json",
-            "split.json",
-            "items.parquet",
-            "users.parquet",
-            "interactions.parquet",
-            "histories.safetensors",
-            "features/text.json",
-            "features/text.safetensors",
-        )
-    },
+    **{f"shop {name}": of_shop(name) for name in PREPARED},
     "manifest": Target(
         lambda path: read_manifest(path.parent),
         (unsealed(SHOP / "manifest.json"),),
