@@ -10,7 +10,9 @@ import pytest
 from flwr.app import Context
 
 from fedrec.config import Config
+from fedrec.model.feddmmr import FedDMMR
 from tests.loopback import federate, flower_identity, loopback, shop, small_config
+from tests.whole import untrained_model
 
 __all__ = ["federate", "flower_identity", "loopback", "shop", "small_config"]
 
@@ -27,3 +29,9 @@ def context(
     config = small_config(federation={"transport": "int8"}, run={"seed": 11})
     (context,) = loopback(config, 1).contexts.values()
     return context
+
+
+@pytest.fixture
+def model(small_config: Callable[..., Config]) -> FedDMMR:
+    """The untrained model of `small_config()`."""
+    return untrained_model(small_config())

@@ -8,24 +8,13 @@ from typing import Any
 import numpy as np
 
 from fedrec.config import Config
-from fedrec.model.build import build_model
 from fedrec.stages import STAGES
-from fedrec.training.node import Node
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
 
 PARTS = "embedding,gate,router"
 KEEPS = {"personal.parts": PARTS, "personal.from_stage": "backbone", "personal.learning_rate": 0.5}
-
-
-def small_model(node: Node) -> Any:
-    return build_model(
-        node.config.model,
-        num_items=24,
-        feature_dims={"visual": 6, "semantic": 5},
-        seed=node.config.run.seed,
-    )
 
 
 def run(federate: Federate, config: Config, nodes: int = 3) -> tuple[Any, Any]:

@@ -13,9 +13,9 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from client.personal import KeptParts
 from fedrec import wire
 from fedrec.config import Config
-from fedrec.data import PreparedData
-from fedrec.training.node import Node, load_modalities
-from tests.client.kept import KEEPS, small_model
+from fedrec.training.node import Node
+from tests.client.kept import KEEPS
+from tests.whole import untrained_model, whole_node
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -23,9 +23,7 @@ Federate = Callable[..., Any]
 
 @pytest.fixture
 def node(small_config: Configure) -> Node:
-    config = small_config(KEEPS)
-    data = PreparedData.load(config.run.data)
-    return Node(data, range(data.num_users), config, load_modalities(data, config))
+    return whole_node(small_config(KEEPS))
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def tell(node: Node, flower_identity: None) -> Callable[..., KeptParts]:
 def train(kept: KeptParts, node: Node, number: int) -> None:
     """User 3's gate becomes the round's number."""
     assert kept.now is not None
-    model = small_model(node)
+    model = untrained_model(node.config)
     users = np.array([3])
     rows = kept.now.rows(model, users)
     rows.values["gate"][:] = number
@@ -57,7 +55,7 @@ def train(kept: KeptParts, node: Node, number: int) -> None:
 def gate(kept: KeptParts, node: Node) -> float:
     """User 3's."""
     assert kept.now is not None
-    return float(kept.now.rows(small_model(node), np.array([3])).values["gate"])
+    return float(kept.now.rows(untrained_model(node.config), np.array([3])).values["gate"])
 
 
 def test_the_test_is_of_what_was_kept_in_the_best_round(tell, node, caplog) -> None:

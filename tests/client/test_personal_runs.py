@@ -18,13 +18,12 @@ from fedrec.data import PreparedData
 from fedrec.evaluation.checkpoint import rank_checkpoint
 from fedrec.evaluation.metrics import METRICS, metrics_from_sums, rank_sums
 from fedrec.evaluation.ranks import PROTOCOLS
-from fedrec.model.build import build_model
 from fedrec.stages import STAGES
-from fedrec.training.node import Node, load_modalities
 from fedrec.training.personal_parts import PersonalParts
 from server.transport import payload_bytes
-from tests.client.kept import KEEPS, PARTS, parts_of, run, small_model
+from tests.client.kept import KEEPS, PARTS, parts_of, run
 from tests.loopback import best_is
+from tests.whole import untrained_model, whole_node
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -127,13 +126,11 @@ def test_a_test_is_of_the_model_with_what_users_keep_and_a_checkpoint_without(
         {name: array.numpy() for name, array in record.items()}, tuple(PARTS.split(",")), 0.5
     )
     held = load_checkpoint(Path(config.run.out) / "checkpoints/routing.safetensors")
-    data = PreparedData.load(config.run.data)
-    local = Node(data, range(data.num_users), config, load_modalities(data, config))
-    model = small_model(local)
+    local, model = whole_node(config), untrained_model(config)
     put_arrays(model, held.arrays)
 
     own = local.rank(model, STAGES["routing"].active, "test", personal=kept)
-    alone = rank_checkpoint(held, data, "test")
+    alone = rank_checkpoint(held, PreparedData.load(config.run.data), "test")
 
     tested = runner.results["routing"]["test"]
     for protocol in PROTOCOLS:
@@ -155,14 +152,7 @@ def test_no_file_of_a_run_holds_it(federate: Federate, small_config: Configure) 
             assert b"personal/" not in path.read_bytes()
             assert b"embedding/values" not in path.read_bytes()
     held = load_checkpoint(Path(config.run.out) / "checkpoints/routing.safetensors")
-    assert held.arrays.keys() == dict(small_model_names(config)).keys()
-
-
-def small_model_names(config: Config) -> list[tuple[str, Any]]:
-    model = build_model(
-        config.model, num_items=24, feature_dims={"visual": 6, "semantic": 5}, seed=0
-    )
-    return list(model.named_parameters())
+    assert held.arrays.keys() == dict(untrained_model(config).named_parameters()).keys()
 
 
 @pytest.mark.parametrize("local_steps", [1, 2])

@@ -14,12 +14,10 @@ from fedrec import wire
 from fedrec.checkpoints import Arrays
 from fedrec.checkpoints.tensors import put_arrays
 from fedrec.config import Config
-from fedrec.data import PreparedData
 from fedrec.evaluation.metrics import metrics_from_sums, rank_sums
-from fedrec.model.build import build_model
 from fedrec.stages import STAGES
-from fedrec.training.node import Node, load_modalities
 from tests.server.stages import Killed, assert_same_arrays, checkpoint, metrics_lines
+from tests.whole import untrained_model, whole_node
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -83,10 +81,7 @@ def test_the_checkpoint_is_what_was_measured(
     assert not any(reply.has_error() for reply in grid.received)
     assert not any(line["warnings"] for line in metrics_lines(config))
 
-    data = PreparedData.load(config.run.data)
-    local = Node(data, range(data.num_users), config, load_modalities(data, config))
-    dims = {"visual": 6, "semantic": 5}
-    model = build_model(config.model, num_items=24, feature_dims=dims, seed=config.run.seed)
+    local, model = whole_node(config), untrained_model(config)
     for name, results in runner.results.items():
         put_arrays(model, arrays(config, name))
         for split in ("validation", "test"):
