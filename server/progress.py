@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -82,6 +83,15 @@ class Progress:
     bytes_down: int = 0
     group_bytes_up: dict[str, int] = field(default_factory=dict)
     group_bytes_down: dict[str, int] = field(default_factory=dict)
+
+    def end_round(self, report: RoundReport, seconds: float) -> None:
+        """Count a round that took so long, and say in its report how long the rest will take."""
+        self.round = report.round
+        report.seconds, report.ended_at = seconds, time.time()
+        report.users_per_s = report.users / max(seconds, 1e-9)
+        self.seconds += seconds
+        self.add_traffic(report)
+        report.remaining_s = self.seconds / report.round * (report.rounds - report.round)
 
     def add_traffic(self, report: RoundReport) -> None:
         """Count what a round, or the test, has sent, received and refused."""

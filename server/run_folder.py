@@ -93,7 +93,7 @@ class RunFolder:
         """
         arrays: dict[str, Any] = {f"moment/{k}": v for k, v in moments(strategy).items()}
         arrays |= {f"now/{name}": value for name, value in strategy.arrays.items()}
-        arrays |= {f"best/{name}": value for name, value in strategy.best_arrays.items()}
+        arrays |= {f"best/{name}": value for name, value in strategy.best.arrays.items()}
         arrays |= {f"down/{k}": value for k, value in strategy.downlink.state().items()}
         name = f"state-{strategy.stage.name}-{strategy.progress.round}.safetensors"
         write_tensors(self.checkpoints / name, arrays)
@@ -103,7 +103,7 @@ class RunFolder:
             "parent": strategy.parent,
             "tensors": name,
             "fingerprint": fingerprint(arrays),
-            "versions": [strategy.downlink.version, strategy.best_version],
+            "versions": [strategy.downlink.version, strategy.best.version],
             "progress": asdict(strategy.progress),
             "strikes": strategy.exchange.strikes.saved(),
         }

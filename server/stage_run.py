@@ -81,10 +81,10 @@ class StageRunner:
         self.folder.doing("writing the checkpoint", stage.name)
         save_checkpoint(
             self.folder.checkpoints,
-            {**strategy.frozen, **strategy.best_arrays},
+            {**strategy.frozen, **strategy.best.arrays},
             stage=stage.name,
             round=strategy.progress.best_round,
-            trained=list(by_group(strategy.best_arrays)),
+            trained=list(by_group(strategy.best.arrays)),
             initial=group_fingerprints(self.initial),
             catalogue=self.catalogue,
             num_items=self.num_items,

@@ -4,47 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
 from fedrec import wire
 from fedrec.checkpoints import Arrays
 from fedrec.config import Config
-from fedrec.errors import FedrecError, RoundsFailed
+from fedrec.errors import RoundsFailed
 from fedrec.evaluation.metrics import add_sums, metrics_from_sums
-from fedrec.model.feddmmr import group_of
 from fedrec.stages import Stage
-from fedrec.training.schedule import learning_rate
 from fedrec.training.touched import TABLE
-from fedrec.transport import Rows
 from server.attendance import Attendance
 from server.averaging import Mean
-from server.comparison import VALUE, Validation, is_better, sums_by_node
+from server.best_round import BestModel, compare
+from server.comparison import Validation, sums_by_node
 from server.downlink import Downlink
 from server.exchange import Exchange
 from server.federation import Federation, NodeInfo
-from server.lazy import only_rows
 from server.muster import Muster
 from server.progress import Progress, RoundReport, StageOver
 from server.refusal import Update
 from server.robust import together
+from server.step import StepStrategy
 from server.strikes import Strikes
-from server.transport import as_reply, from_record, to_record
 
 
-class StageStrategy(FedAvg):
+class StageStrategy(StepStrategy):
     """Rounds of one stage; mixed in before one of Flower's server optimisers.
 
     The cohort is drawn over users, or windows of their histories, not nodes. Only what trains
     travels in a round; the frozen groups go to a node with the first message it gets. Nodes answer
     with the weighted sum of their users' updates; what the optimiser makes of the mean is scaled by
-    the stage's learning rate and the group's multiple of it.
+    the stage's learning rate and the group's multiple of it, see `StepStrategy`.
     """
 
     def prepare(
@@ -67,8 +62,8 @@ class StageStrategy(FedAvg):
         self.config, self.stage, self.attendance = config, stage, attendance
         self.stage_config = getattr(config.stages, stage.name)
         self.by_rows = config.federation.sparse_rows and TABLE in arrays
-        self.arrays, self.best_arrays = self._own(arrays), self._own(arrays)
-        self.frozen, self.parent, self.best_version = frozen, parent, 0
+        self.arrays, self.best = self._own(arrays), BestModel(self._own(arrays))
+        self.frozen, self.parent = frozen, parent
         self.downlink = Downlink(
             self.arrays,
             transport=config.federation.transport,
@@ -94,7 +89,7 @@ class StageStrategy(FedAvg):
         """Go on after `progress.round`."""
         # in the order of the model, which FedAvgM's nameless moments rely on
         self.arrays = self._own({name: arrays[name] for name in self.arrays})
-        self.best_arrays = self._own({name: best[name] for name in self.best_arrays})
+        self.best.arrays = self._own({name: best[name] for name in self.best.arrays})
         self.progress = progress
         self.first_round = progress.round
         self.resume_downlink(progress.round, progress.best_round, {})
@@ -103,15 +98,15 @@ class StageStrategy(FedAvg):
         self, version: int, best_version: int, state: Mapping[str, NDArray[Any]]
     ) -> None:
         """Go on sending from a version of the model, see `Downlink.resume`."""
-        self.best_version = best_version
+        self.best.version = best_version
         self.downlink.resume(self.arrays, version, state)
 
     def restore_best(self) -> None:
         """Let the model be that of the best round, and count the traffic from here on anew."""
-        rows = self.downlink.rows_since(self.best_version)
-        if self.best_version != self.downlink.version:
-            self.downlink.jump(self.best_arrays, rows)
-        self.arrays, self.best_version = self.best_arrays, self.downlink.version
+        rows = self.downlink.rows_since(self.best.version)
+        if self.best.version != self.downlink.version:
+            self.downlink.jump(self.best.arrays, rows)
+        self.arrays, self.best.version = self.best.arrays, self.downlink.version
         self._begin_report(self.report.round)
 
     @property
@@ -166,7 +161,7 @@ class StageStrategy(FedAvg):
         self.progress.failed_rounds = 0
         mean = together(updates, self.config.federation)
         self._note_training(updates, mean)
-        self._move(self._step(self.first_round + server_round, mean), mean.rows)
+        self.follow(mean, self.first_round + server_round)
         return ArrayRecord(), None  # the model travels as the nodes need it
 
     def _updates(self, replies: Iterable[Message]) -> list[Update]:
@@ -182,44 +177,6 @@ class StageStrategy(FedAvg):
             answers = self.ask(self._training_messages(members)) if members else []
             found |= self.exchange.updates(answers, members, self.arrays)
         return [found[node.node_id] for node in self.federation.nodes if node.node_id in found]
-
-    def _step(self, number: int, mean: Mean) -> dict[str, NDArray[Any]]:
-        """What the optimiser makes of the mean update.
-
-        It steps from zeros, so that what it returns is its step alone: a model that an update is
-        added to and taken from again does not keep the update's last bits.
-        """
-        origin = to_record({name: np.zeros(value.shape) for name, value in mean.arrays.items()})
-        with self._optimiser_of(mean.rows):
-            self.forget_origin()
-            super().configure_train(number, origin, ConfigRecord(), None)  # type: ignore[arg-type]
-            stepped, _ = super().aggregate_train(number, [as_reply(mean.arrays)])
-        if stepped is None:
-            raise FedrecError(f"round {self.report.round}: the optimiser returned nothing")
-        return from_record(stepped)
-
-    def forget_origin(self) -> None:
-        """Where Flower's optimiser goes on from what it stepped to before, let it not."""
-
-    def _optimiser_of(self, rows: Rows | None) -> AbstractContextManager[None]:
-        if rows is None:
-            return nullcontext()
-        return only_rows(self, list(self.arrays), rows, len(self.arrays[TABLE]))
-
-    def _move(self, step: Mapping[str, NDArray[Any]], rows: Rows | None) -> None:
-        """Add the optimiser's step, at the learning rate of the round and the group."""
-        rate = learning_rate(self.stage_config, self.report.round)
-        multiples = {"backbone": self.stage_config.backbone_rate}
-        moved: Arrays = {}
-        for name, whole in self.arrays.items():
-            before = whole if rows is None or name != TABLE else whole[rows]
-            share = rate * multiples.get(group_of(name), 1.0)
-            moved[name] = (before + share * step[name]).astype(np.float32)
-        if rows is not None:
-            self.arrays[TABLE][rows] = moved[TABLE]
-            moved[TABLE] = self.arrays[TABLE]
-        self.arrays = moved
-        self.downlink.advance(moved, rows)
 
     def _note_training(self, updates: Sequence[Update], mean: Mean) -> None:
         weight = sum(update.weight for update in updates)
@@ -318,46 +275,26 @@ class StageStrategy(FedAvg):
         return None
 
     def _note_round(self) -> None:
-        report, progress = self.report, self.progress
-        progress.round = report.round
+        report = self.report
         gate = self.arrays.get("gate", self.frozen.get("gate"))
         report.gate = None if gate is None else float(gate[0])
         report.left_out = len(self.exchange.strikes.left_out())
-        report.seconds, report.ended_at = time.monotonic() - self._started, time.time()
-        report.users_per_s = report.users / max(report.seconds, 1e-9)
-        progress.seconds += report.seconds
-        progress.add_traffic(report)
-        report.remaining_s = progress.seconds / report.round * (report.rounds - report.round)
+        self.progress.end_round(report, time.monotonic() - self._started)
 
     def _compare(self, found: Validation) -> None:
-        """Keep the model where it is the best so far; see `server.comparison`."""
-        report, progress = self.report, self.progress
-        report.validation = found.metrics
-        better = is_better(
-            found.by_node,
-            progress.best_by_node,
-            self.federation,
-            self.config.evaluation.min_share,
+        """Keep the model where it is the best so far."""
+        self.report.validation = found.metrics
+        better = compare(
+            found,
+            self.report.round,
+            progress=self.progress,
+            federation=self.federation,
+            min_share=self.config.evaluation.min_share,
         )
-        if progress.best_round and not progress.best_by_node:  # of a state that had only the mean
-            better = found.metrics["full"][VALUE] > progress.best_value
         if better is None:
             self.exchange.warn(
-                f"round {report.round} is not compared with the best one: too few users answered "
-                "both times (evaluation.min_share)"
+                f"round {self.report.round} is not compared with the best one: too few users "
+                "answered both times (evaluation.min_share)"
             )
-            return
-        progress.stale_evaluations += 1
-        if better:
-            progress.best_round, progress.stale_evaluations = report.round, 0
-            progress.best_value = found.metrics["full"][VALUE]
-            progress.best_metrics, progress.best_by_node = found.metrics, found.by_node
-            self._keep_best()
-
-    def _keep_best(self) -> None:
-        """Keep the model as the nodes hold it: it is what they measured."""
-        rows, held = self.downlink.rows_since(self.best_version), self.downlink.held
-        if rows is not None:
-            self.best_arrays[TABLE][rows] = held[TABLE][rows]
-            held = {**held, TABLE: self.best_arrays[TABLE]}
-        self.best_arrays, self.best_version = held, self.downlink.version
+        elif better:
+            self.best.keep(self.downlink)

@@ -1,4 +1,4 @@
-"""Ways to break a file, by name. Each is undone at the end."""
+"""Files to break, and ways to break a file, by name. Each is undone at the end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
+PREPARED = (
+    "manifest.json",
+    "split.json",
+    "items.parquet",
+    "users.parquet",
+    "interactions.parquet",
+    "histories.safetensors",
+    "features/text.json",
+    "features/text.safetensors",
+)
+"""What a prepared folder with one text modality holds."""
 
 Content = Callable[[bytes], bytes]
 CONTENTS: dict[str, Content] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 
@@ -109,6 +109,24 @@ def answered(asked: Message) -> ConfigRecord:
     about = asked.content[wire.CONFIG]
     keys = (wire.STAGE, wire.ROUND, wire.SPLIT)
     return ConfigRecord({key: about[key] for key in keys if key in about})
+
+
+def best_is(number: int) -> Callable[[Message, Message], Message]:
+    """For `LoopbackGrid.tamper`: nodes measure in that round what is twice as good as in others."""
+
+    def pretend(message: Message, reply: Message) -> Message:
+        asked = message.content[wire.CONFIG]
+        if asked.get(wire.SPLIT) != "validation":
+            return reply
+        hits = 2.0 if asked[wire.ROUND] == number else 1.0
+        metrics = {
+            key: value if key.endswith("users") else hits
+            for key, value in reply.content[wire.METRICS].items()
+        }
+        records = {wire.METRICS: MetricRecord(metrics), wire.CONFIG: answered(message)}
+        return Message(RecordDict(records), reply_to=message)
+
+    return pretend
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Any
 
 from fedrec.data.atomic import new_folder
 from fedrec.data.checksum import digest_file
+from fedrec.data.existing import standing_manifest
 from fedrec.data.folder import MANIFEST, digests, read_manifest, verify_files
 from fedrec.data.prepared import PreparedData
 from fedrec.data.sealed import write_sealed
@@ -61,13 +62,9 @@ def derive(
 
 def _is_there(out: Path, settings: Content, origin: Content, *, force: bool) -> bool:
     """Whether `out` is what would be written. Raises DataError where it is something else."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    manifest = standing_manifest(out, force=force)
+    if manifest is None:
         return False
-    if not (out / MANIFEST).is_file():
-        raise DataError(f"{out} exists and is not a prepared folder; choose another --out")
-    if force:
-        return False
-    manifest = read_manifest(out)
     if (manifest["settings"], manifest["source"]) != (settings, origin):
         raise DataError(
             f"{out} was prepared from other files or with other settings; --force replaces it, or "

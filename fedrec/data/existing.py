@@ -27,13 +27,9 @@ def already_prepared(
     False where it is free, or may be replaced because of `force`. Raises DataError where it is
     something else, or where it is damaged; a folder that is not a prepared one is never replaced.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    manifest = standing_manifest(out, force=force)
+    if manifest is None:
         return False
-    if not (out / MANIFEST).is_file():
-        raise DataError(f"{out} exists and is not a prepared folder; choose another --out")
-    if force:
-        return False
-    manifest = read_manifest(out)
     difference = _changed_setting(manifest["settings"], settings.record()) or _changed_file(
         manifest["source"], dataset, source, features
     )
@@ -44,6 +40,16 @@ def already_prepared(
         )
     verify_files(out, manifest)
     return True
+
+
+def standing_manifest(out: Path, *, force: bool) -> dict[str, Any] | None:
+    """What the prepared folder in `out` says of itself; None where it is free, or `force` may
+    replace it. Raises DataError for a folder that is not a prepared one, force or not."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    if not (out / MANIFEST).is_file():
+        raise DataError(f"{out} exists and is not a prepared folder; choose another --out")
+    return None if force else read_manifest(out)
 
 
 def _changed_setting(old: dict[str, Any], new: dict[str, Any]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import study
 import systems
 from centralised import Recipe
 from fedrec.config.loading import format_scalar
+from server.run_folder import RunFolder
+from server.strategy import StageStrategy
 from study import Task
 from tests.loopback import SMALL, flower_identity, loopback, shop, small_config
 
@@ -25,6 +29,21 @@ def task(shop: Path, folder: Path, system: str, seed: int = 0) -> Task:
     ours = WORDS if systems.SYSTEMS[system].ours else ()
     place = folder / shop.name / system / f"seed-{seed}"
     return Task(data=shop, system=system, seed=seed, folder=place, settings=ours)
+
+
+@contextmanager
+def stopped_in(stage: str) -> Iterator[None]:
+    """The body runs a federation that is stopped once a state of that stage has been saved."""
+    save = RunFolder.save_state
+
+    def stop_later(self: RunFolder, strategy: StageStrategy) -> None:
+        save(self, strategy)
+        if strategy.stage.name == stage:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(RunFolder, "save_state", stop_later)
+        yield
 
 
 @pytest.fixture(scope="session")

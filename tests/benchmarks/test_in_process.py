@@ -17,7 +17,7 @@ from fedrec.config import Config, load_config, to_flat
 from fedrec.errors import ConfigError, FedrecError
 from in_process import run_in_process
 from server.app import app
-from server.run_folder import RunFolder
+from tests.benchmarks.conftest import stopped_in
 
 Configure = Callable[..., Config]
 STAGES = ("backbone", "alignment", "routing")
@@ -70,21 +70,12 @@ def test_it_equals_a_federation_whose_sides_share_no_memory(
 
 
 def test_a_run_that_was_stopped_goes_on_and_ends_in_the_same(
-    small_config: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_config: Configure, tmp_path: Path
 ) -> None:
     config = small_config()
     whole = run_in_process(config, tmp_path / "whole")
-    with monkeypatch.context() as patched:
-        save = RunFolder.save_state
-
-        def stop_later(self: RunFolder, strategy: Any) -> None:
-            save(self, strategy)
-            if strategy.stage.name == "alignment":
-                raise KeyboardInterrupt
-
-        patched.setattr(RunFolder, "save_state", stop_later)
-        with pytest.raises(KeyboardInterrupt):
-            run_in_process(config, tmp_path / "stopped")
+    with stopped_in("alignment"):
+        run_in_process(config, tmp_path / "stopped")
     assert len(lines(tmp_path / "stopped")) == 3
     resumed = replace(config, run=replace(config.run, resume=True))
     stopped = run_in_process(resumed, tmp_path / "stopped")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,8 @@ from fedrec.baselines.evaluate import evaluate_baselines
 from fedrec.data import PreparedData
 from fedrec.errors import FedrecError
 from fedrec.evaluation.rank_file import metrics_from_rank_file, read_rank_file
-from server.run_folder import RunFolder
 from study import RANKS, Task
-from tests.benchmarks.conftest import task
+from tests.benchmarks.conftest import stopped_in, task
 
 
 def test_every_system_returns_the_same_users_and_targets(finished_study: Path) -> None:
@@ -46,20 +44,11 @@ def test_floors_are_those_that_a_run_prints(finished_study: Path, shop: Path, na
 
 
 def test_a_federation_that_was_stopped_goes_on_and_ends_in_the_same(
-    finished_study: Path, shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_study: Path, shop: Path, tmp_path: Path
 ) -> None:
     one, train = task(shop, tmp_path, "fedrec"), systems.SYSTEMS["fedrec"].train
-    with monkeypatch.context() as patched:
-        save = RunFolder.save_state
-
-        def stop_later(self: RunFolder, strategy: Any) -> None:
-            save(self, strategy)
-            if strategy.stage.name == "alignment":
-                raise KeyboardInterrupt
-
-        patched.setattr(RunFolder, "save_state", stop_later)
-        with pytest.raises(KeyboardInterrupt):
-            study.run(one, train)
+    with stopped_in("alignment"):
+        study.run(one, train)
     assert not one.finished
     study.run(one, train)
     whole = read_rank_file(finished_study / shop.name / "fedrec" / "seed-0" / RANKS).stages

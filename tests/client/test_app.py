@@ -1,10 +1,9 @@
-"""What a node answers, and that nothing else leaves it; how users are dealt makes no difference."""
+"""What a node answers, and that nothing else leaves it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,33 +12,21 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 
 from client.app import app
 from fedrec import wire
-from fedrec.checkpoints import Arrays, fingerprint, load_checkpoint
-from fedrec.checkpoints.tensors import by_group, model_arrays, put_arrays
+from fedrec.checkpoints import Arrays, fingerprint
+from fedrec.checkpoints.tensors import by_group, model_arrays
 from fedrec.config import Config, settings_fingerprint
 from fedrec.data import PreparedData, partition_users
-from fedrec.evaluation.metrics import METRICS, metrics_from_sums, rank_sums
+from fedrec.evaluation.metrics import METRICS
 from fedrec.evaluation.ranks import PROTOCOLS
-from fedrec.model.build import build_model
 from fedrec.model.feddmmr import FedDMMR
 from fedrec.stages import STAGES, stage_groups
-from fedrec.training.node import Node, load_modalities
+from fedrec.training.node import Node
 from fedrec.versions import versions_that_matter
 from server.transport import from_record, payload_bytes, to_record
+from tests.whole import whole_node
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
-
-
-@pytest.fixture
-def model(small_config: Configure) -> FedDMMR:
-    """The untrained model of `small_config()`."""
-    config = small_config()
-    return build_model(
-        config.model,
-        num_items=24,
-        feature_dims={"visual": 6, "semantic": 5},
-        seed=config.run.seed,
-    )
 
 
 @pytest.fixture
@@ -72,14 +59,6 @@ def split(arrays: Arrays, stage: str) -> tuple[Arrays, Arrays]:
         {n: v for g, part in groups.items() if g in trained for n, v in part.items()},
         {n: v for g, part in groups.items() if g not in trained for n, v in part.items()},
     )
-
-
-def whole_node(config: Config) -> Node:
-    data = PreparedData.load(config.run.data)
-    return Node(data, range(data.num_users), config, load_modalities(data, config))
-
-
-# ------------------------------------------------------------------------------ what leaves a node
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -193,7 +172,7 @@ def test_an_error_leaves_without_its_text(
     """Flower sends the text of an exception to the server, and texts of ours name users."""
 
     def fail(*args: object) -> None:
-        raise RuntimeError("scores of user 17 after item 4 are NaN")
+        raise RuntimeError("scores of user 9017 after item 4 are NaN")  # no line has it
 
     monkeypatch.setattr(Node, kind, fail)
     caplog.set_level(logging.DEBUG, "client")
@@ -201,14 +180,14 @@ def test_an_error_leaves_without_its_text(
     with pytest.raises(Exception, match="RuntimeError") as caught:
         node(kind, "backbone", members=[0], split="test")
 
-    assert "17" not in str(caught.value)
+    assert "9017" not in str(caught.value)
     assert caught.value.__cause__ is None
     told, asked_for = caplog.records[-2:]
     assert told.levelno == logging.ERROR
     assert "failed with RuntimeError in test_app.py:" in told.getMessage()
-    assert "17" not in told.getMessage() and told.exc_info is None
+    assert "9017" not in told.getMessage() and told.exc_info is None
     assert asked_for.levelno == logging.DEBUG  # its owner may ask for it
-    assert "scores of user 17" in caplog.text
+    assert "scores of user 9017" in caplog.text
 
 
 def test_all_that_left_the_nodes_in_a_whole_run(
@@ -305,80 +284,3 @@ def test_what_a_message_brings_is_what_is_trained(
         for name, value in from_record(before.content[wire.ARRAYS]).items():
             after_value = from_record(after.content[wire.ARRAYS])[name]
             np.testing.assert_array_equal(value, after_value)
-
-
-# ------------------------------------------------------------------------- how users are dealt
-
-
-def final_model(federate: Federate, config: Config, nodes: int, *stages: str) -> Arrays:
-    runner, _ = federate(config, nodes)
-    for name in stages:
-        runner.run(STAGES[name])
-    return load_checkpoint(Path(config.run.out) / f"checkpoints/{stages[-1]}.safetensors").arrays
-
-
-@pytest.mark.parametrize(
-    ("users_per_round", "local_steps", "stages"),
-    [(0, 1, tuple(STAGES)), (6, 1, tuple(STAGES)), (6, 2, ("backbone",))],
-    ids=["everybody", "a cohort of 6", "two local steps"],
-)
-def test_one_node_of_many_users_equals_many_nodes_of_one(
-    federate: Federate,
-    small_config: Configure,
-    tmp_path: Path,
-    users_per_round: int,
-    local_steps: int,
-    stages: tuple[str, ...],
-) -> None:
-    """Two rounds of each stage with plain averaging: the order in which users are added up is all
-    that differs. Of the 14 nodes with one user each, one has a user who cannot train."""
-    models = []
-    for nodes in (1, 14):
-        config = small_config(
-            run={"out": str(tmp_path / str(nodes))},
-            federation={"users_per_round": users_per_round, "optimizer": "fedavg"},
-            training={"local_steps": local_steps},
-            evaluation={"every": 2},
-        )
-        models.append(final_model(federate, config, nodes, *stages))
-
-    for name, value in models[0].items():
-        np.testing.assert_allclose(models[1][name], value, rtol=1e-4, atol=1e-6, err_msg=name)
-
-
-def test_adam_sees_the_same_updates_however_users_are_dealt(
-    federate: Federate, small_config: Configure, tmp_path: Path
-) -> None:
-    """Adam turns the last bits of updates that cancel to almost nothing into full steps; what the
-    users send up is the same, and so is what it becomes wherever the update is more than noise."""
-    models = []
-    for nodes in (1, 14):
-        config = small_config(
-            {"stages.backbone.rounds": 2, "evaluation.every": 2},
-            run={"out": str(tmp_path / str(nodes))},
-            federation={"tau": 1e-3},
-        )
-        models.append(final_model(federate, config, nodes, "backbone"))
-
-    for name, value in models[0].items():
-        np.testing.assert_allclose(models[1][name], value, rtol=1e-3, atol=1e-4, err_msg=name)
-
-
-@pytest.mark.parametrize("nodes", [1, 4])
-def test_validation_sums_over_nodes_equal_central_evaluation(
-    federate: Federate, small_config: Configure, model: FedDMMR, nodes: int
-) -> None:
-    config = small_config()
-    runner, _ = federate(config, nodes)
-    for stage in STAGES.values():
-        runner.run(stage)
-    local = whole_node(config)
-
-    for name, results in runner.results.items():
-        checkpoint = load_checkpoint(Path(config.run.out) / f"checkpoints/{name}.safetensors")
-        put_arrays(model, checkpoint.arrays)
-        for split_name in ("validation", "test"):
-            ranks = local.rank(model, STAGES[name].active, split_name)
-            central = metrics_from_sums(rank_sums(ranks), split_name)
-            for protocol in PROTOCOLS:
-                assert results[split_name][protocol] == pytest.approx(central[protocol], abs=1e-12)

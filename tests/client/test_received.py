@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,19 +25,6 @@ from server.transport import to_record
 pytestmark = pytest.mark.usefixtures("flower_identity")
 Configure = Callable[..., Config]
 TRAINED = ("item_embedding", "backbone")
-
-
-@pytest.fixture
-def context(
-    small_config: Configure,
-    loopback: Callable[..., Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Context:
-    monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
-    config = small_config(federation={"transport": "int8"}, run={"seed": 11})
-    (context,) = loopback(config, 1).contexts.values()
-    return context
 
 
 @pytest.fixture

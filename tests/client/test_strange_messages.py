@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -32,19 +30,6 @@ STRANGE: dict[str, Any] = {
     wire.BASE: ["unknown", 3],
     wire.INITIAL: ["unknown"],
 }
-
-
-@pytest.fixture
-def context(
-    small_config: Callable[..., Any],
-    loopback: Callable[..., Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Context:
-    monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
-    config = small_config(federation={"transport": "int8"}, run={"seed": 11})
-    (context,) = loopback(config, 1).contexts.values()
-    return context
 
 
 @pytest.fixture

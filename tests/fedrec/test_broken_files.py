@@ -18,18 +18,8 @@ from fedrec.checkpoints import load_checkpoint, save_checkpoint
 from fedrec.data import PreparedData, checksum
 from fedrec.data.folder import MANIFEST
 from fedrec.errors import CheckpointError, DataError
-from tests.broken import KINDS, break_file
+from tests.broken import KINDS, PREPARED, break_file
 
-PREPARED = (
-    "manifest.json",
-    "split.json",
-    "items.parquet",
-    "users.parquet",
-    "interactions.parquet",
-    "histories.safetensors",
-    "features/text.json",
-    "features/text.safetensors",
-)
 ARRAYS = {
     "gate": np.array([0.25], dtype=np.float32),
     "backbone.a": np.array([[1.5, -2.0]], dtype=np.float32),

@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from tests.fuzz.mutations import mutated
-from tests.fuzz.targets import FOLDER, TARGETS
+from tests.fuzz.target import FOLDER
+from tests.fuzz.targets import TARGETS
 
 TRIED = 40
 

@@ -169,15 +169,15 @@ def test_the_stages_own_arrays_and_the_best_are_not_written_to() -> None:
         on_round=lambda strategy, report: None,
     )
     step(strategy, 1, ROWS, seed=1)
-    strategy._keep_best()
-    best = {name: value.copy() for name, value in strategy.best_arrays.items()}
+    strategy.best.keep(strategy.downlink)
+    best = {name: value.copy() for name, value in strategy.best.arrays.items()}
     np.testing.assert_array_equal(best[TABLE], strategy.arrays[TABLE])
 
     step(strategy, 2, np.array([3, 5], dtype=np.int32), seed=2)
 
     np.testing.assert_array_equal(handed[TABLE], start()[TABLE])
     for name, value in best.items():
-        np.testing.assert_array_equal(strategy.best_arrays[name], value)
+        np.testing.assert_array_equal(strategy.best.arrays[name], value)
     assert not np.array_equal(strategy.arrays[TABLE], best[TABLE])
-    strategy._keep_best()
-    np.testing.assert_array_equal(strategy.best_arrays[TABLE], strategy.arrays[TABLE])
+    strategy.best.keep(strategy.downlink)
+    np.testing.assert_array_equal(strategy.best.arrays[TABLE], strategy.arrays[TABLE])

@@ -19,6 +19,7 @@ from fedrec.monitoring.run_state import RunState, read_state
 from fedrec.monitoring.run_summary import summarize
 from fedrec.training.node import Node
 from server.app import app
+from tests.server.stages import metrics_lines
 
 Configure = Callable[..., Config]
 Loopback = Callable[..., Any]
@@ -34,11 +35,6 @@ def run(config: Config, grid: Any) -> None:
 
 def lines(printed: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in printed.splitlines()]
-
-
-def rounds(config: Config) -> list[dict[str, Any]]:
-    text = (Path(config.run.out) / "metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def fails_with_names(*_: object) -> None:
@@ -127,7 +123,7 @@ def test_rounds_tell_who_was_refused_and_who_was_silent(
 
     run(config, grid)
 
-    (first,) = rounds(config)
+    (first,) = metrics_lines(config)
     # to train, the one that failed once more; to validate, without the one that was silent
     assert first["asked"] == 4 + 1 + 3
     assert (first["refused"], first["refused_nodes"]) == (2, [999])

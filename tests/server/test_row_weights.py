@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,10 @@ import pytest
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
 from fedrec import wire
-from fedrec.checkpoints import load_checkpoint
 from fedrec.config import Config
 from fedrec.stages import STAGES
 from server.refusal import Limits, Refused, Update, read_update
+from tests.server.stages import checkpoint, metrics_lines
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -27,8 +25,9 @@ METRIC = {wire.WEIGHT: 2.0, wire.LOSS: 1.5, wire.USERS: 3, wire.SECONDS: 0.1}
 
 
 @pytest.fixture(autouse=True)
-def _here(flower_identity: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logging.getLogger("flwr").setLevel(logging.WARNING)
+def _here(
+    flower_identity: None, quiet_flower: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
 
 
@@ -93,10 +92,8 @@ def trained(
     runner, grid = federate(config, nodes)
     for stage in stages:
         runner.run(STAGES[stage])
-    text = (Path(config.run.out) / "metrics.jsonl").read_text()
-    assert not any(json.loads(line)["warnings"] for line in text.splitlines())
-    path = Path(config.run.out) / "checkpoints/backbone.safetensors"
-    return load_checkpoint(path).arrays[TABLE] - runner.initial[TABLE], grid
+    assert not any(line["warnings"] for line in metrics_lines(config))
+    return checkpoint(config, "backbone").arrays[TABLE] - runner.initial[TABLE], grid
 
 
 def by_row(configure: Configure, out: Path, **more: Any) -> Config:

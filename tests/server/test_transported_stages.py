@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
 
 from client import table_file
 from fedrec import wire
-from fedrec.checkpoints import Arrays, load_checkpoint
+from fedrec.checkpoints import Arrays
 from fedrec.checkpoints.tensors import put_arrays
 from fedrec.config import Config
-from fedrec.data import PreparedData
 from fedrec.evaluation.metrics import metrics_from_sums, rank_sums
-from fedrec.model.build import build_model
 from fedrec.stages import STAGES
-from fedrec.training.node import Node, load_modalities
+from tests.server.stages import Killed, assert_same_arrays, checkpoint, metrics_lines
+from tests.whole import untrained_model, whole_node
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
@@ -37,18 +33,12 @@ TABLE = "item_embedding.weight"
 
 
 @pytest.fixture(autouse=True)
-def _here(flower_identity: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logging.getLogger("flwr").setLevel(logging.WARNING)
+def _here(quiet_flower: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDREC_CACHE", str(tmp_path / "cache"))
 
 
 def arrays(config: Config, stage: str = "backbone") -> Arrays:
-    return load_checkpoint(Path(config.run.out) / f"checkpoints/{stage}.safetensors").arrays
-
-
-def lines(config: Config) -> list[dict[str, Any]]:
-    text = (Path(config.run.out) / "metrics.jsonl").read_text()
-    return [json.loads(line) for line in text.splitlines()]
+    return checkpoint(config, stage).arrays
 
 
 def run(
@@ -60,12 +50,6 @@ def run(
     for stage in stages or ("backbone",):
         runner.run(STAGES[stage])
     return runner, grid
-
-
-def same(ours: Arrays, theirs: Arrays) -> None:
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        np.testing.assert_array_equal(ours[name], value, err_msg=name)
 
 
 def test_rows_alone_give_the_model_that_whole_tables_give(
@@ -82,7 +66,7 @@ def test_rows_alone_give_the_model_that_whole_tables_give(
         found.append((config, runner.results))
 
     for stage in STAGES:
-        same(arrays(found[1][0], stage), arrays(found[0][0], stage))
+        assert_same_arrays(arrays(found[1][0], stage), arrays(found[0][0], stage))
         for key in ("validation", "test", "best_round"):
             assert found[1][1][stage][key] == found[0][1][stage][key]
 
@@ -95,12 +79,9 @@ def test_the_checkpoint_is_what_was_measured(
     config = small_config({"stages.backbone.rounds": 4}, federation=way)
     runner, grid = run(federate, config, *STAGES)
     assert not any(reply.has_error() for reply in grid.received)
-    assert not any(line["warnings"] for line in lines(config))
+    assert not any(line["warnings"] for line in metrics_lines(config))
 
-    data = PreparedData.load(config.run.data)
-    local = Node(data, range(data.num_users), config, load_modalities(data, config))
-    dims = {"visual": 6, "semantic": 5}
-    model = build_model(config.model, num_items=24, feature_dims=dims, seed=config.run.seed)
+    local, model = whole_node(config), untrained_model(config)
     for name, results in runner.results.items():
         put_arrays(model, arrays(config, name))
         for split in ("validation", "test"):
@@ -130,7 +111,7 @@ def test_tables_in_files_give_what_tables_in_the_state_give(
     assert {f"arrays-{TABLE}.npy", f"frozen-{TABLE}.npy"} <= names
     assert not any(reply.has_error() for reply in grid.received)
     for stage in STAGES:
-        same(arrays(filed, stage), arrays(config, stage))
+        assert_same_arrays(arrays(filed, stage), arrays(config, stage))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=IDS)
@@ -156,7 +137,7 @@ def test_a_node_that_lost_its_state_is_sent_all_of_it_and_nobody_trains_on_anoth
     errors = [reply for reply in grid.received if reply.has_error()]
     assert len(errors) == 1
     assert "does not hold version" in errors[0].error.reason
-    told = [line["refused"] for line in lines(config)]
+    told = [line["refused"] for line in metrics_lines(config)]
     assert told == [0, 0, 1, 0, 0]
     _, again = [
         m
@@ -185,7 +166,7 @@ def test_a_node_that_was_silent_for_a_round_goes_on(
 
     _, grid = run(federate, config, before=hush)
 
-    assert [len(line["warnings"]) for line in lines(config)] == [0, 1, 0, 0]
+    assert [len(line["warnings"]) for line in metrics_lines(config)] == [0, 1, 0, 0]
     assert not any(reply.has_error() for reply in grid.received)
     (asked,) = [
         m
@@ -209,11 +190,7 @@ def test_nodes_that_miss_rounds_catch_up(
     _, grid = run(federate, config, nodes=6)
 
     assert not any(reply.has_error() for reply in grid.received)
-    assert not any(line["warnings"] for line in lines(config))
-
-
-class Killed(BaseException):
-    """Nothing catches this, as nothing catches SIGKILL."""
+    assert not any(line["warnings"] for line in metrics_lines(config))
 
 
 @pytest.mark.parametrize("optimizer", ["fedadam", "fedavgm"])
@@ -229,9 +206,11 @@ def test_a_resumed_run_by_rows_ends_bit_by_bit_as_an_unbroken_one(
     killed_in_round(federate, config, 4)
     run(federate, small_config(changes, run={"resume": True}))
 
-    same(arrays(config), arrays(whole))
+    assert_same_arrays(arrays(config), arrays(whole))
     for key in ("loss", "validation"):
-        assert [line[key] for line in lines(config)] == [line[key] for line in lines(whole)]
+        assert [line[key] for line in metrics_lines(config)] == [
+            line[key] for line in metrics_lines(whole)
+        ]
 
 
 @pytest.mark.parametrize("way", WAYS[1:], ids=IDS[1:])
@@ -244,11 +223,11 @@ def test_a_resumed_lossy_run_goes_on_from_what_nodes_held(
     config = small_config(changes, federation=way)
 
     killed_in_round(federate, config, 4)
-    held = lines(config)
+    held = metrics_lines(config)
     _, grid = run(federate, small_config(changes, federation=way, run={"resume": True}))
 
-    assert [line["round"] for line in lines(config)] == [1, 2, 3, 4, 5, 6]
-    assert lines(config)[2]["loss"] == held[2]["loss"]
+    assert [line["round"] for line in metrics_lines(config)] == [1, 2, 3, 4, 5, 6]
+    assert metrics_lines(config)[2]["loss"] == held[2]["loss"]
     assert not any(reply.has_error() for reply in grid.received)
 
 
@@ -303,8 +282,8 @@ def test_bytes_of_a_stage_are_those_of_its_rounds_and_its_test(
     results = traffic(federate, config)
 
     for way in ("up", "down"):
-        rounds = [line[f"bytes_{way}"] for line in lines(config)]
-        groups = [line[f"group_bytes_{way}"] for line in lines(config)]
+        rounds = [line[f"bytes_{way}"] for line in metrics_lines(config)]
+        groups = [line[f"group_bytes_{way}"] for line in metrics_lines(config)]
         assert results[f"bytes_{way}"] > sum(rounds)  # the test is in none
         assert all(
             sum(group.values()) <= total for group, total in zip(groups, rounds, strict=True)
@@ -312,5 +291,5 @@ def test_bytes_of_a_stage_are_those_of_its_rounds_and_its_test(
         table = sum(group.get("item_embedding", 0) for group in groups)
         tested = 3 * (25 * 8 * 4 + 128 + len(TABLE)) if way == "down" else 0
         assert results[f"group_bytes_{way}"]["item_embedding"] == table + tested
-    assert "gate" in lines(config)[0]["group_bytes_down"]  # frozen, sent once
-    assert "gate" not in lines(config)[1]["group_bytes_down"]
+    assert "gate" in metrics_lines(config)[0]["group_bytes_down"]  # frozen, sent once
+    assert "gate" not in metrics_lines(config)[1]["group_bytes_down"]
