@@ -23,6 +23,8 @@ from measuring import arguments, conditions, publish, table
 from workload import BUILT_IN, Workload, workload
 
 PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm"}
+WINDOWS = 32  # of a node's round in the default run
+BY_WINDOWS = ("federation.draw=windows", *(f"stages.{stage}.windows=0" for stage in STAGES))
 SIDE = 512  # of the matrices whose product shows what one core can do
 
 
@@ -30,14 +32,19 @@ def main() -> None:
     asked = parse()
     torch.set_num_threads(1)
     users, repetitions = (8, 2) if asked.quick else (asked.users, asked.repetitions)
+    if asked.small:
+        users = min(users, WINDOWS)
     data = PreparedData.load(asked.data)
-    work = workload(data, asked.stage, [f"model.max_len={asked.length}"])
+    drawn = BY_WINDOWS if asked.small else ()
+    work = workload(data, asked.stage, [f"model.max_len={asked.length}", *drawn])
     members = work.members(1, users)
     seconds = least(lambda: work.node.train(work.model, work.task, 1, members), repetitions)
     shares = operator_shares(work, members)
     measured = {
         "stage": asked.stage,
+        "drawn": "windows" if asked.small else "users",
         "users": users,
+        "ms": 1e3 * seconds,
         "users_per_s": users / seconds,
         "gflops_of_a_core": 2e-9 * SIDE**3 / least(product(), 100),
         "share_of_products": sum(shares.get(name, 0.0) for name in PRODUCTS),
@@ -59,6 +66,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("data", nargs="?", type=Path, default=BUILT_IN, help="a prepared folder")
     parser.add_argument("--stage", choices=STAGES, default="backbone")
     parser.add_argument("--users", type=int, default=64)
+    parser.add_argument(
+        "--small", action="store_true", help="a round of a node in the default run: 32 windows"
+    )
     parser.add_argument("--length", type=int, default=50)
     parser.add_argument("--repetitions", type=int, default=8)
     return parser.parse_args()
@@ -90,7 +100,9 @@ def operator_shares(work: Workload, members: list[int]) -> dict[str, float]:
 
 def positions(work: Workload, members: list[int]) -> dict[str, int]:
     """How many positions hold an item, and how many are computed, padding and all."""
-    batch = work.node._step(work.node.trainable[np.asarray(members)], work.task, 1, 0)
+    users, times = np.unique(work.node.drawn_from[np.asarray(members)], return_counts=True)
+    windows = work.node._windows(times, work.task)
+    batch = work.node._step(users, work.task, 1, 0, windows)
     return {
         "windows": len(batch.user),
         "positions_with_an_item": int((batch.item_ids > 0).sum()),

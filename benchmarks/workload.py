@@ -42,8 +42,9 @@ class Workload:
     task: StageTask
 
     def members(self, round_number: int, size: int) -> list[int]:
-        """The users of a round, as positions among those that can train: the same for all."""
-        population = len(self.node.trainable)
+        """What a round draws, as positions among the users (or windows) that can train: the same
+        for all."""
+        population = len(self.node.drawn_from)
         drawn = cohort_positions(SEED, "benchmark", round_number, population=population, size=size)
         return [int(position) for position in drawn]
 

@@ -17,8 +17,8 @@ def hash32(values: Tensor) -> Tensor:
 
     values: int32, any shape. Source: the finaliser of MurmurHash3 (Appleby 2011).
     """
-    values = (values ^ _shift_right(values, 16)) * _MIX_1
-    values = (values ^ _shift_right(values, 13)) * _MIX_2
+    values = (values ^ _shift_right(values, 16)).mul_(_MIX_1)
+    values = (values ^ _shift_right(values, 13)).mul_(_MIX_2)
     return values ^ _shift_right(values, 16)
 
 
@@ -51,4 +51,6 @@ def keyed_dropout(
         counters = counters.unsqueeze(-3) + heads[:, None, None] * _HEAD
     start = hash32(keys + site * 7919).view(-1, *[1] * (values.dim() - 1))
     draws = hash32(counters * _GOLDEN + start).view(torch.uint8)[..., 4 * words - width :]
-    return values * (draws < kept).to(values.dtype).mul_(256.0 / kept)
+    # 1 where draws < kept; numbers, because torch is slow with truth values on a processor.
+    mask = (kept - draws.to(values.dtype)).clamp(0, 1)
+    return values * mask.mul_(256.0 / kept)

@@ -33,10 +33,9 @@ class View:
         padding: [batch, seq], True = padding. dtype: of the states that are attended to.
         """
         seq = padding.shape[-1]
-        later = torch.ones(seq, seq, dtype=torch.bool, device=padding.device).triu(1)
-        blocked = padding.unsqueeze(-2) | later
-        nothing = torch.zeros(blocked.shape, dtype=dtype, device=padding.device)
-        bias = nothing.masked_fill(blocked, -1e9)
+        later = torch.full((seq, seq), -1e9, dtype=dtype, device=padding.device).triu(1)
+        unused = padding.to(dtype).mul(-1e9).unsqueeze(-2)
+        bias = torch.minimum(unused, later)
         ages = torch.arange(seq - 1, -1, -1, dtype=torch.int32, device=padding.device)
         return cls(None, bias, ages, keys)
 

@@ -24,9 +24,8 @@ from fedrec.training.touched import TABLE, Touched, row_weights
 
 _POSITIONS_AT_ONCE = 3200
 _WINDOWS_AT_ONCE = 128
-# A window up to so much longer than the shortest beside it is cheaper to pad to than a part of its
-# own.
-_UNEVEN, _ALWAYS_EVEN = 1.5, 4
+# A part of its own takes as long as about so many positions.
+_PADDING_AT_MOST = 250
 
 
 @dataclass
@@ -148,11 +147,13 @@ def _by_length(batch: Batch) -> Iterator[Batch]:
 
 def _spans(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Where to cut ascending lengths, so that no part is too large or too uneven."""
-    start = 0
+    start = held = 0
     for end, length in enumerate(lengths):
-        full = (end + 1 - start) * length > _POSITIONS_AT_ONCE or end - start == _WINDOWS_AT_ONCE
-        uneven = length > _UNEVEN * lengths[start] + _ALWAYS_EVEN
+        positions = (end + 1 - start) * length
+        full = positions > _POSITIONS_AT_ONCE or end - start == _WINDOWS_AT_ONCE
+        uneven = positions - length - held > _PADDING_AT_MOST
         if end > start and (full or uneven):
             yield start, end
-            start = end
+            start, held = end, 0
+        held += length
     yield start, len(lengths)

@@ -89,8 +89,9 @@ class Node:
         which node or beside whom the user trains. personal: of this node's users; changed in place,
         and in nothing that is returned.
         """
-        wanted = stage_groups(task.stage, groups(model))
-        trained = [name for group in wanted for name in groups(model)[group]]
+        members_of = groups(model)
+        wanted = stage_groups(task.stage, members_of)
+        trained = [name for group in wanted for name in members_of[group]]
         drawn = self.drawn_from[np.asarray(members, dtype=np.int64)]
         users, times = np.unique(drawn, return_counts=True)
         windows = self._windows(times, task)

@@ -23,7 +23,8 @@ def sampled_softmax(positive: Tensor, negative: Tensor, counts: Tensor) -> Tenso
     Source: Jean et al. 2015, section 3; for sequences Klenitskiy & Vasilev 2023.
     """
     excluded = torch.zeros_like(counts, dtype=negative.dtype).masked_fill(~counts, _EXCLUDED)
-    return functional.softplus(torch.logsumexp(negative + excluded, dim=-1) - positive)
+    logits = torch.cat([positive.unsqueeze(-1), negative + excluded], dim=-1)
+    return -functional.log_softmax(logits, dim=-1)[..., 0]
 
 
 def binary_cross_entropy(positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:

@@ -217,7 +217,7 @@ def test_how_many_users_fit_does_not_change_the_result(engine, stage, monkeypatc
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
     ("bound", "value"),
-    [("_WINDOWS_AT_ONCE", 4), ("_POSITIONS_AT_ONCE", 7), ("_UNEVEN", 1e9), ("_ALWAYS_EVEN", 0)],
+    [("_WINDOWS_AT_ONCE", 4), ("_POSITIONS_AT_ONCE", 7), ("_PADDING_AT_MOST", 0)],
 )
 def test_how_windows_are_put_together_does_not_change_the_result(
     engine, monkeypatch, stage, bound, value
@@ -239,31 +239,28 @@ def count_parts(engine: tuple[Node, FedDMMR], stage: str) -> int:
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=300).map(sorted)
 
 
-@given(LENGTHS, st.integers(1, 500), st.integers(1, 40), st.sampled_from([(1.5, 4), (1.0, 0)]))
+@given(LENGTHS, st.integers(1, 500), st.integers(1, 40), st.sampled_from([0, 10, 250]))
 @settings(max_examples=200)
 def test_parts_cover_every_window_once_within_their_bounds(
-    lengths, positions, windows, even
+    lengths, positions, windows, padding
 ) -> None:
-    uneven, always = even
+    def padded(part: list[int]) -> int:
+        return sum(part[-1] - length for length in part)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cohort_module, "_POSITIONS_AT_ONCE", positions)
         patch.setattr(cohort_module, "_WINDOWS_AT_ONCE", windows)
-        patch.setattr(cohort_module, "_UNEVEN", uneven)
-        patch.setattr(cohort_module, "_ALWAYS_EVEN", always)
+        patch.setattr(cohort_module, "_PADDING_AT_MOST", padding)
         spans = list(_spans(lengths))
     assert [place for start, end in spans for place in range(start, end)] == [*range(len(lengths))]
     for start, end in spans:
         part = lengths[start:end]
         assert 0 < len(part) <= windows
         assert len(part) * part[-1] <= positions or len(part) == 1
-        assert part[-1] <= uneven * part[0] + always
+        assert padded(part) <= padding
     for (start, end), _ in pairwise(spans):  # and no part ends where the next window still fits
         part = lengths[start : end + 1]
-        assert (
-            len(part) > windows
-            or len(part) * part[-1] > positions
-            or part[-1] > uneven * part[0] + always
-        )
+        assert len(part) > windows or len(part) * part[-1] > positions or padded(part) > padding
 
 
 def windows(batch: Batch) -> list[tuple[int, int, list[int], list[int]]]:
