@@ -24,7 +24,7 @@ from fedrec.training.schedule import learning_rate
 from fedrec.training.touched import TABLE
 from fedrec.transport import Rows
 from server.attendance import Attendance
-from server.averaging import Mean
+from server.averaging import Mean, joined
 from server.comparison import VALUE, Validation, is_better, sums_by_node
 from server.downlink import Downlink
 from server.exchange import Exchange
@@ -170,17 +170,13 @@ class StageStrategy(FedAvg):
         return ArrayRecord(), None  # the model travels as the nodes need it
 
     def _updates(self, replies: Iterable[Message]) -> list[Update]:
-        """Of the nodes in their order. Those that failed, or have come back since, are asked once
-        more; those that were silent have had their time, unless the round would be lost."""
+        """Of the nodes in their order, after a second go where somebody is missing."""
         found = self.exchange.updates(replies, self._members, self.arrays)
-        if self.ask is not None:
-            missing = max(0, self.muster.needed - len(found))
-            done = {*found} if missing else {*found, *self.exchange.silent}
-            drawn = self.muster.drawn
-            again = [node.node_id for node in self.muster.to_ask_again(done, missing)]
-            members = {node: drawn[node] for node in again if node in drawn}
-            answers = self.ask(self._training_messages(members)) if members else []
-            found |= self.exchange.updates(answers, members, self.arrays)
+        members = self.muster.second_go(found.keys()) if self.ask is not None else {}
+        if self.ask is not None and members:
+            answers = self.ask(self._training_messages(members))
+            for node, update in self.exchange.updates(answers, members, self.arrays).items():
+                found[node] = joined([found[node], update]) if node in found else update
         return [found[node.node_id] for node in self.federation.nodes if node.node_id in found]
 
     def _step(self, number: int, mean: Mean) -> dict[str, NDArray[Any]]:
