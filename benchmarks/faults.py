@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Error, Message, MessageType
+from numpy.typing import NDArray
 
-from fedrec.checkpoints import load_checkpoint
+from fedrec.checkpoints import Arrays, Checkpoint, load_checkpoint
+from fedrec.checkpoints.tensors import read_tensors
 from fedrec.config import Config
 from fedrec.data import PreparedData
 from fedrec.evaluation.checkpoint import rank_checkpoint
@@ -37,16 +40,19 @@ QUICK += ["stages.backbone.windows=1", "stages.backbone.positions=8", "evaluatio
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """value: NDCG@10 of everybody's validation targets, of the best round's model. asked, failed:
-    messages to nodes in rounds, and those that led to nothing, nodes that were gone among them.
-    lost_rounds: rounds that changed nothing."""
+    """value: NDCG@10 of everybody's validation targets, of the best round's model. last: of the
+    last round's, to tell what training has lost from what choosing the round has. asked,
+    failed: messages to nodes in rounds, and those that led to nothing, nodes that were gone among
+    them. lost_rounds: rounds that changed nothing. users: those that trained, by round."""
 
     value: float
+    last: float
     rounds: int
     best_round: int
     asked: int
     failed: int
     lost_rounds: int
+    users: float
 
 
 class FailingGrid(DirectGrid):
@@ -110,7 +116,10 @@ def main() -> None:
         seed: (measured(config, 0.0, seed), measured(config, asked.share, seed))
         for seed in asked.seeds[: 1 if asked.quick else None]
     }
-    ratios = [failing.value / whole.value for whole, failing in pairs.values()]
+    ratios = {
+        "best round": [failing.value / whole.value for whole, failing in pairs.values()],
+        "last round": [failing.last / whole.last for whole, failing in pairs.values()],
+    }
     found = {
         f"seed {seed}, {name}": outcome
         for seed, pair in pairs.items()
@@ -127,35 +136,60 @@ def measured(config: Config, share: float, seed: int) -> Outcome:
         grid = FailingGrid(config, config.federation.nodes, share=share, seed=seed)
         out = run_in_process(config, Path(folder) / "run", grid)
         checkpoint = load_checkpoint(out / "checkpoints" / "backbone.safetensors")
-        ranks = rank_checkpoint(checkpoint, PreparedData.load(config.run.data), "validation")
+        state = read_tensors(next((out / "checkpoints").glob("state-backbone-*.safetensors")))
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     outcome = Outcome(
-        value=metrics_from_sums(rank_sums(ranks), "validation")["full"]["ndcg@10"],
+        value=_value(checkpoint, config),
+        last=_value(replace(checkpoint, arrays=_moved(checkpoint.arrays, state)), config),
         rounds=len(lines),
         best_round=checkpoint.manifest.round,
         asked=grid.asked,
         failed=grid.failed,
         lost_rounds=sum(line["loss"] is None for line in lines),
+        users=statistics.mean(line["users"] for line in lines),
     )
     print(f"share {share:g}, seed {seed}: {outcome}", flush=True)
     return outcome
 
 
-def report(found: dict[str, Outcome], ratios: list[float]) -> str:
+def _moved(arrays: Arrays, state: Mapping[str, NDArray[Any]]) -> Arrays:
+    """A model with what trains as a state to resume from has it."""
+    return {name: state.get(f"now/{name}", value) for name, value in arrays.items()}
+
+
+def _value(checkpoint: Checkpoint, config: Config) -> float:
+    ranks = rank_checkpoint(checkpoint, PreparedData.load(config.run.data), "validation")
+    return metrics_from_sums(rank_sums(ranks), "validation")["full"]["ndcg@10"]
+
+
+def report(found: dict[str, Outcome], ratios: dict[str, list[float]]) -> str:
     rows = [
         [
             name,
             f"{one.value:.4f}",
             str(one.best_round),
+            f"{one.last:.4f}",
+            f"{one.users:.0f}",
             f"{one.failed} of {one.asked}",
             f"{one.lost_rounds} of {one.rounds}",
         ]
         for name, one in found.items()
     ]
-    heads = ["run", "NDCG@10", "best round", "nodes failed", "rounds lost"]
-    change = statistics.mean(ratios) - 1
-    each = ", ".join(f"{ratio - 1:+.2%}" for ratio in ratios)
-    return f"{table(heads, rows)}\n\nchange of NDCG@10, mean of pairs: {change:+.2%} ({each})"
+    heads = [
+        "run",
+        "NDCG@10",
+        "best round",
+        "last round's",
+        "users a round",
+        "nodes failed",
+        "rounds lost",
+    ]
+    lines = [table(heads, rows), ""]
+    for what, found_ratios in ratios.items():
+        each = ", ".join(f"{ratio - 1:+.2%}" for ratio in found_ratios)
+        mean = statistics.mean(found_ratios) - 1
+        lines.append(f"change of NDCG@10, {what}, mean of the pairs: {mean:+.2%} ({each})")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
