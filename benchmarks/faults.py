@@ -1,9 +1,9 @@
 """What failing nodes cost: a run whose nodes fail at random in every phase, beside one without.
 
-Both are the real apps in this process, with the same settings and seeds; the fates of nodes are
-drawn from a seed of their own. A node that fails is not connected, does not answer, answers with an
-error, or does its work and the answer is lost, all alike often. In the end both models are measured
-on everybody's validation targets, whoever answered during the run.
+Both are the real apps in this process, with the same settings and seed; several seeds make as many
+pairs, and the fates of nodes are drawn from the same seed. A node that fails is not connected, does
+not answer, answers with an error, or does its work and the answer is lost, all alike often. In the
+end both models are measured on everybody's validation targets, whoever answered during the run.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import statistics
 import tempfile
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Error, Message, MessageType
+from numpy.typing import NDArray
 
-from fedrec.checkpoints import load_checkpoint
+from fedrec.checkpoints import Arrays, Checkpoint, load_checkpoint
+from fedrec.checkpoints.tensors import read_tensors
 from fedrec.config import Config
 from fedrec.data import PreparedData
 from fedrec.evaluation.checkpoint import rank_checkpoint
@@ -37,16 +40,19 @@ QUICK += ["stages.backbone.windows=1", "stages.backbone.positions=8", "evaluatio
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """value: NDCG@10 of everybody's validation targets, of the best round's model. asked, failed:
-    messages to nodes in rounds, and those that led to nothing, nodes that were gone among them.
-    lost_rounds: rounds that changed nothing."""
+    """value: NDCG@10 of everybody's validation targets, of the best round's model. last: of the
+    last round's, to tell what training has lost from what choosing the round has. asked,
+    failed: messages to nodes in rounds, and those that led to nothing, nodes that were gone among
+    them. lost_rounds: rounds that changed nothing. users: those that trained, by round."""
 
     value: float
+    last: float
     rounds: int
     best_round: int
     asked: int
     failed: int
     lost_rounds: int
+    users: float
 
 
 class FailingGrid(DirectGrid):
@@ -101,53 +107,89 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--share", type=float, default=0.3, help="of the nodes fail in a phase")
-    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="of the nodes' fates")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a pair for each")
     asked = parser.parse_args()
     sizes = [f"federation.nodes={asked.nodes}", f"stages.backbone.rounds={asked.rounds}"]
     words = [*ALWAYS, *sizes, "stages.backbone.patience=0", *(QUICK if asked.quick else [])]
     config = read_config([*words, *asked.settings], resume=False)
-    found = {"no faults": measured(config, 0.0, 0)}
-    for seed in asked.seed:
-        found[f"{asked.share:.0%} failing, seed {seed}"] = measured(config, asked.share, seed)
-    whole, *failing = [outcome.value for outcome in found.values()]
-    change = statistics.mean(failing) / whole - 1
+    pairs = {
+        seed: (measured(config, 0.0, seed), measured(config, asked.share, seed))
+        for seed in asked.seeds[: 1 if asked.quick else None]
+    }
+    ratios = {
+        "best round": [failing.value / whole.value for whole, failing in pairs.values()],
+        "last round": [failing.last / whole.last for whole, failing in pairs.values()],
+    }
+    found = {
+        f"seed {seed}, {name}": outcome
+        for seed, pair in pairs.items()
+        for name, outcome in zip(("no faults", f"{asked.share:.0%} failing"), pair, strict=True)
+    }
     outcomes = {name: asdict(outcome) for name, outcome in found.items()}
-    publish(asked.json, conditions(), {"runs": outcomes, "change": change}, report(found, change))
+    publish(asked.json, conditions(), {"runs": outcomes, "ratios": ratios}, report(found, ratios))
 
 
 def measured(config: Config, share: float, seed: int) -> Outcome:
-    """One run, and how good its best model is for everybody."""
+    """One run with a seed, and how good its best model is for everybody."""
+    config = replace(config, run=replace(config.run, seed=seed))
     with tempfile.TemporaryDirectory(prefix="fedrec-faults-") as folder:
         grid = FailingGrid(config, config.federation.nodes, share=share, seed=seed)
         out = run_in_process(config, Path(folder) / "run", grid)
         checkpoint = load_checkpoint(out / "checkpoints" / "backbone.safetensors")
-        ranks = rank_checkpoint(checkpoint, PreparedData.load(config.run.data), "validation")
+        state = read_tensors(next((out / "checkpoints").glob("state-backbone-*.safetensors")))
         lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     outcome = Outcome(
-        value=metrics_from_sums(rank_sums(ranks), "validation")["full"]["ndcg@10"],
+        value=_value(checkpoint, config),
+        last=_value(replace(checkpoint, arrays=_moved(checkpoint.arrays, state)), config),
         rounds=len(lines),
         best_round=checkpoint.manifest.round,
         asked=grid.asked,
         failed=grid.failed,
         lost_rounds=sum(line["loss"] is None for line in lines),
+        users=statistics.mean(line["users"] for line in lines),
     )
     print(f"share {share:g}, seed {seed}: {outcome}", flush=True)
     return outcome
 
 
-def report(found: dict[str, Outcome], change: float) -> str:
+def _moved(arrays: Arrays, state: Mapping[str, NDArray[Any]]) -> Arrays:
+    """A model with what trains as a state to resume from has it."""
+    return {name: state.get(f"now/{name}", value) for name, value in arrays.items()}
+
+
+def _value(checkpoint: Checkpoint, config: Config) -> float:
+    ranks = rank_checkpoint(checkpoint, PreparedData.load(config.run.data), "validation")
+    return metrics_from_sums(rank_sums(ranks), "validation")["full"]["ndcg@10"]
+
+
+def report(found: dict[str, Outcome], ratios: dict[str, list[float]]) -> str:
     rows = [
         [
             name,
             f"{one.value:.4f}",
             str(one.best_round),
+            f"{one.last:.4f}",
+            f"{one.users:.0f}",
             f"{one.failed} of {one.asked}",
             f"{one.lost_rounds} of {one.rounds}",
         ]
         for name, one in found.items()
     ]
-    heads = ["run", "NDCG@10", "best round", "nodes failed", "rounds lost"]
-    return f"{table(heads, rows)}\n\nchange of NDCG@10: {change:+.2%}"
+    heads = [
+        "run",
+        "NDCG@10",
+        "best round",
+        "last round's",
+        "users a round",
+        "nodes failed",
+        "rounds lost",
+    ]
+    lines = [table(heads, rows), ""]
+    for what, found_ratios in ratios.items():
+        each = ", ".join(f"{ratio - 1:+.2%}" for ratio in found_ratios)
+        mean = statistics.mean(found_ratios) - 1
+        lines.append(f"change of NDCG@10, {what}, mean of the pairs: {mean:+.2%} ({each})")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

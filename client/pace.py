@@ -17,6 +17,8 @@ BREAK_SHARE = 0.5
 BREAKS_KEPT = 4
 ASKING_MULTIPLE = 2.0
 """A server that takes long to answer is asked less often."""
+LONGEST_ASKING_S = 30.0
+"""One that takes very long has more nodes than it can answer: then each lets so much time pass."""
 
 
 class Pace:
@@ -50,5 +52,5 @@ class Pace:
         """Until the next question is due."""
         idle_s = self._clock() - self._idle_since
         early_s = BREAK_SHARE * min(self._breaks, default=0.0) - idle_s
-        wait_s = max(SHORTEST_S, IDLE_SHARE * idle_s, ASKING_MULTIPLE * self._asking_s, early_s)
-        self._sleep(min(wait_s, LONGEST_S))
+        wait_s = min(max(SHORTEST_S, IDLE_SHARE * idle_s, early_s), LONGEST_S)
+        self._sleep(max(wait_s, min(ASKING_MULTIPLE * self._asking_s, LONGEST_ASKING_S)))

@@ -41,18 +41,40 @@ def weighted_mean(updates: Sequence[Update], *, row_share: float = 1.0) -> Mean:
     silence of the others, and moves it at most 1 / row_share times as far.
     """
     rows, weight = _all_rows(updates), sum(update.weight for update in updates)
-    totals = {name: np.zeros(value.shape) for name, value in updates[0].sums.items()}
-    if rows is not None:
-        totals[TABLE] = np.zeros((len(rows), updates[0].sums[TABLE].shape[1]))
-    for update in updates:
-        for name, value in update.sums.items():
-            totals[name][_place(update, rows) if name == TABLE else ...] += value
+    totals = _totals(updates, rows)
     means = {name: total / weight for name, total in totals.items() if name != TABLE}
     if TABLE in totals:
         met = _row_weights(updates, rows, len(totals[TABLE]))
         divisor = weight if met is None else np.maximum(met, row_share * weight)[:, None]
         means[TABLE] = totals[TABLE] / divisor
     return Mean({name: means[name] for name in totals}, rows)
+
+
+def joined(updates: Sequence[Update]) -> Update:
+    """What a node's users have learned together that trained in several goes of a round."""
+    rows = _all_rows(updates)
+    totals = _totals(updates, rows)
+    met = _row_weights(updates, rows, len(totals[TABLE])) if TABLE in totals else None
+    return Update(
+        sums={name: total.astype(np.float32) for name, total in totals.items()},
+        rows=rows,
+        weight=sum(update.weight for update in updates),
+        loss=sum(update.loss for update in updates),
+        users=sum(update.users for update in updates),
+        seconds=sum(update.seconds for update in updates),
+        row_weights=None if met is None else met.astype(np.float32),
+    )
+
+
+def _totals(updates: Sequence[Update], rows: Rows | None) -> dict[str, NDArray[np.float64]]:
+    """The sums over all users, of the item table by `rows` [rows] where it is not None."""
+    totals = {name: np.zeros(value.shape) for name, value in updates[0].sums.items()}
+    if rows is not None:
+        totals[TABLE] = np.zeros((len(rows), updates[0].sums[TABLE].shape[1]))
+    for update in updates:
+        for name, value in update.sums.items():
+            totals[name][_place(update, rows) if name == TABLE else ...] += value
+    return totals
 
 
 def _row_weights(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import numpy as np
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from numpy.typing import NDArray
 
 from fedrec import wire
 from fedrec.errors import FedrecError
-from fedrec.training.randomness import cohort_positions
+from fedrec.training.randomness import cohort_positions, stand_in_positions
 from server.description import read_description
 from server.refusal import Refused
 
@@ -122,6 +124,38 @@ class Federation:
         positions = cohort_positions(
             seed, purpose, round_number, population=self.population, size=size
         )
+        return self._dealt(positions)
+
+    def stand_ins(
+        self,
+        seed: int,
+        purpose: str,
+        round_number: int,
+        attempt: int,
+        *,
+        size: int,
+        taken: Mapping[int, Sequence[int]],
+    ) -> Iterator[tuple[NodeInfo, list[int]]]:
+        """Up to `size` in the place of those that a round has lost: the nodes that they are on, and
+        at which positions there. taken: those that the round has drawn already, by node id."""
+        starts = np.cumsum([0, *(node.trainable for node in self.nodes)])
+        parts = [
+            start + np.asarray(taken.get(node.node_id, ()), np.int64)
+            for node, start in zip(self.nodes, starts[:-1], strict=True)
+        ]
+        positions = stand_in_positions(
+            seed,
+            purpose,
+            round_number,
+            attempt,
+            population=self.population,
+            size=size,
+            taken=np.concatenate(parts),
+        )
+        return self._dealt(positions)
+
+    def _dealt(self, positions: NDArray[np.int64]) -> Iterator[tuple[NodeInfo, list[int]]]:
+        """Positions over the whole population, by the node that has them."""
         start = 0
         for node in self.nodes:
             end = start + node.trainable

@@ -12,21 +12,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 from server.gate_keys import NodeKeys, Refusal
+from server.whole_body import App, Receive, Scope, Send
 
 LOG = logging.getLogger(__name__)
 MAX_REQUEST_BYTES = 32 << 20
 """Flower cuts arrays into objects of 5 MiB, each a request of its own."""
 REPEAT_S = 60.0
 """The same refusal of the same machine is logged again after this long."""
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _FLEET = frozenset(
     f"/v1/fleet/{name}"

@@ -25,8 +25,10 @@ from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 
 from fedrec.monitoring.logs import LogFormat, configure_logs
-from server.gate import App, Gate
+from server.gate import Gate
 from server.gate_keys import NodeKeys
+from server.layers import by_path
+from server.whole_body import App, WholeBody
 
 _WITHOUT_TLS: dict[str, Any] = {
     "insecure": True,
@@ -44,7 +46,8 @@ def main(words: Sequence[str]) -> None:
     keys = None if options.nodes is None else NodeKeys(options.nodes)
     sys.argv = ["flower-superlink", *flower]
     config = _parse_superlink_lifespan_config()
-    app = create_app(replace(config, **_WITHOUT_TLS), SuperLinkLifespan)
+    flower_app = create_app(replace(config, **_WITHOUT_TLS), SuperLinkLifespan)
+    app = WholeBody(by_path(flower_app))
     inner = uvicorn.Server(_listener(app, config.host, config.port, lifespan="on"))
     outer = _Outer(_outer_config(options, config, Gate(app, keys)))
     asyncio.run(_serve(inner, outer))

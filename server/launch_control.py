@@ -94,12 +94,22 @@ class Control:
             raise NotStarted(f"the SuperLink refused the key of {name}: {error}") from error
 
     def logs(self, run_id: int) -> Iterator[str]:
-        """What the apps print and log, until the run has ended or the SuperLink is gone."""
-        try:
-            for reply in self._client.StreamLogs(StreamLogsRequest(run_id=run_id)):
-                yield reply.log_output
-        except httpx.HTTPError:
-            return
+        """What the apps print and log, until the run has ended or the SuperLink is gone.
+
+        Where one that many nodes ask at once takes too long, it is asked again for the rest.
+        """
+        after = 0.0
+        while True:
+            request = StreamLogsRequest(run_id=run_id, after_timestamp=after)
+            try:
+                for reply in self._client.StreamLogs(request):
+                    after = max(after, reply.latest_timestamp)
+                    yield reply.log_output
+                return
+            except httpx.TimeoutException:
+                continue
+            except httpx.HTTPError:
+                return
 
     def state(self, run_id: int) -> RunState:
         """Raises httpx.HTTPError when the SuperLink does not answer."""

@@ -116,6 +116,8 @@ def _without_a_word(status: StatusFile) -> bool:
 def _flower_outcome(run_id: int, control: Control) -> Outcome | None:
     try:
         state = control.state(run_id)
+    except httpx.TimeoutException:  # many nodes ask at once: its process would say if it had ended
+        return None
     except httpx.HTTPError as error:
         return Outcome(error=f"the SuperLink does not answer: {error}", killed=True)
     if not state.finished:

@@ -19,7 +19,7 @@ from fedrec.evaluation.metrics import add_sums, metrics_from_sums
 from fedrec.stages import Stage
 from fedrec.training.touched import TABLE
 from server.attendance import Attendance
-from server.averaging import Mean
+from server.averaging import Mean, joined
 from server.best_round import BestModel, compare
 from server.comparison import Validation, sums_by_node
 from server.downlink import Downlink
@@ -165,17 +165,13 @@ class StageStrategy(StepStrategy):
         return ArrayRecord(), None  # the model travels as the nodes need it
 
     def _updates(self, replies: Iterable[Message]) -> list[Update]:
-        """Of the nodes in their order. Those that failed, or have come back since, are asked once
-        more; those that were silent have had their time, unless the round would be lost."""
+        """Of the nodes in their order, after a second go where somebody is missing."""
         found = self.exchange.updates(replies, self._members, self.arrays)
-        if self.ask is not None:
-            missing = max(0, self.muster.needed - len(found))
-            done = {*found} if missing else {*found, *self.exchange.silent}
-            drawn = self.muster.drawn
-            again = [node.node_id for node in self.muster.to_ask_again(done, missing)]
-            members = {node: drawn[node] for node in again if node in drawn}
-            answers = self.ask(self._training_messages(members)) if members else []
-            found |= self.exchange.updates(answers, members, self.arrays)
+        members = self.muster.second_go(found.keys()) if self.ask is not None else {}
+        if self.ask is not None and members:
+            answers = self.ask(self._training_messages(members))
+            for node, update in self.exchange.updates(answers, members, self.arrays).items():
+                found[node] = joined([found[node], update]) if node in found else update
         return [found[node.node_id] for node in self.federation.nodes if node.node_id in found]
 
     def _note_training(self, updates: Sequence[Update], mean: Mean) -> None:

@@ -26,3 +26,23 @@ def cohort_positions(
         return np.arange(population)
     generator = user_generator(seed, purpose + "/cohort", round_number, 0)
     return np.sort(generator.choice(population, size, replace=False, shuffle=False))
+
+
+def stand_in_positions(
+    seed: int,
+    purpose: str,
+    round_number: int,
+    attempt: int,
+    *,
+    population: int,
+    size: int,
+    taken: np.ndarray,
+) -> np.ndarray:
+    """Who trains in the place of those that cannot: positions in [0, population), ascending.
+
+    size: so many, or as many as there are beside `taken` [taken], those that the round has drawn
+    already. attempt: counts the times that a round draws stand-ins, from 0.
+    """
+    generator = user_generator(seed, f"{purpose}/stand-ins/{attempt}", round_number, 0)
+    found = generator.choice(population, min(size + len(taken), population), replace=False)
+    return np.sort(found[~np.isin(found, taken)][:size])

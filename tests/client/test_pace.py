@@ -2,7 +2,7 @@
 
 import pytest
 
-from client.pace import BREAKS_KEPT, LONGEST_S, SHORTEST_S, Pace
+from client.pace import BREAKS_KEPT, LONGEST_ASKING_S, LONGEST_S, SHORTEST_S, Pace
 
 
 class Time:
@@ -63,6 +63,15 @@ def test_a_busy_server_is_asked_less_often(pace: Pace, time: Time) -> None:
     ask(pace, time, 0.4)
     pace.wait()
     assert time.waits == [pytest.approx(0.8)]
+
+
+@pytest.mark.parametrize(("asking_s", "wait_s"), [(5.0, 10.0), (60.0, LONGEST_ASKING_S)])
+def test_a_server_with_too_many_nodes_gets_time(
+    pace: Pace, time: Time, asking_s: float, wait_s: float
+) -> None:
+    ask(pace, time, asking_s)
+    pace.wait()
+    assert time.waits == [pytest.approx(wait_s)]
 
 
 def test_after_work_it_lets_half_of_the_shortest_break_pass(pace: Pace, time: Time) -> None:
