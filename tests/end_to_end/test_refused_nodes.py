@@ -92,7 +92,7 @@ def test_an_allowed_node_joins_and_one_taken_from_the_list_is_out(
     _until(lambda: "Activated node_id" in server.said(), node)
     nodes.write_text("".join(line for line in listed.splitlines(True) if "node-2" not in line))
     with pytest.raises(Rejected, match=r"the key SHA256:\S+ is not in the list of nodes"):
-        launch._serve(client, node)
+        launch._serve(client, node, lambda: node)
     assert node.wait(START_S) != 0
     nodes.write_text(listed)
     wait_for_server(client, START_S)
