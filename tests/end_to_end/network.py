@@ -7,8 +7,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 
 NETWORK = "10.213.77"
+_NUMBERS = count()
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Machine:
     def link(self, state: str) -> None:
         """Cut the machine off (`down`) or connect it again (`up`)."""
         subprocess.run([*self.words(), "ip", "link", "set", "eth0", state], check=True)
+
 
 
 def why_not() -> str | None:
@@ -46,7 +49,7 @@ def why_not() -> str | None:
 @contextmanager
 def network(count: int) -> Iterator[list[Machine]]:
     """Machines on one bridge, which is no way out of it; gone when the block is left."""
-    tag = f"{os.getpid() % 100000:05}"
+    tag = f"{os.getpid() % 1000:03}{next(_NUMBERS) % 100:02}"  # what is gone may linger a while
     bridge = f"fr{tag}"
     with ExitStack() as undo:
         _ip("link", "add", bridge, "type", "bridge")
