@@ -29,7 +29,6 @@ class Machine:
         subprocess.run([*self.words(), "ip", "link", "set", "eth0", state], check=True)
 
 
-
 def why_not() -> str | None:
     """Why namespaces cannot be made here; None if they can."""
     if os.geteuid() != 0:
