@@ -17,6 +17,8 @@ from server.prompt import POLL_S, prompt_grid, wake_engine
 
 SLEEP_S = 0.1
 """How long Flower's messenger sleeps between two looks."""
+FALLS_ASLEEP_S = 0.01
+"""Enough for it to begin: whoever wakes it before that wakes nobody."""
 
 
 class State:
@@ -54,6 +56,7 @@ def seconds_for(messages: int, state: State, delivered: queue.Queue[Any], *, wak
     """How long this many messages take, each sent when the one before is there."""
     began = time.monotonic()
     for number in range(messages):
+        time.sleep(FALLS_ASLEEP_S)
         state.waiting.append(number)
         if wake:
             wake_engine()
@@ -90,6 +93,7 @@ def test_a_simulations_grid_wakes_its_engine(state: State, delivered: queue.Queu
 
     began = time.monotonic()
     for number in range(10):
+        time.sleep(FALLS_ASLEEP_S)
         assert list(grid.push_messages([number])) == ["id"]  # type: ignore[list-item]
         assert delivered.get(timeout=5) == number
 
