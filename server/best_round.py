@@ -37,14 +37,21 @@ def compare(
     min_share: float,
 ) -> bool | None:
     """Whether a round is the best so far, which `progress` notes; None where nobody knows."""
-    better = is_better(found.by_node, progress.best_by_node, federation, min_share)
-    if progress.best_round and not progress.best_by_node:  # of a state that had only the mean
+    before = progress.best_by_node
+    better = is_better(found.by_node, before, federation, min_share)
+    if progress.best_round and not before:  # of a state that had only the mean
         better = found.metrics["full"][VALUE] > progress.best_value
+    progress.uneven |= bool(before) and before.keys() != found.by_node.keys()
     if better is None:
         return None
     progress.stale_evaluations += 1
     if better:
-        progress.best_round, progress.stale_evaluations = number, 0
-        progress.best_value = found.metrics["full"][VALUE]
-        progress.best_metrics, progress.best_by_node = found.metrics, found.by_node
+        progress.stale_evaluations = 0
+        note_best(progress, number, found)
     return better
+
+
+def note_best(progress: Progress, number: int, found: Validation) -> None:
+    """Let a round be the best so far, with what was found of it."""
+    progress.best_round, progress.best_value = number, found.metrics["full"][VALUE]
+    progress.best_metrics, progress.best_by_node = found.metrics, found.by_node

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fedrec.evaluation.metrics import add_sums, metrics_from_sums
 from server.federation import Federation
 from server.progress import Metrics
 
@@ -27,16 +28,22 @@ class Validation:
     metrics: Metrics
     by_node: dict[str, list[float]]
 
-
-def sums_by_node(
-    federation: Federation, parts: Mapping[int, Mapping[str, float]]
-) -> dict[str, list[float]]:
-    """NodeSums of validation answers (`fedrec.evaluation.metrics.rank_sums`) by node id."""
-    names = federation.names()
-    return {
-        names[node]: [part[f"validation/full/{VALUE}/sum"], part["validation/full/users"]]
-        for node, part in parts.items()
-    }
+    @classmethod
+    def of(
+        cls, parts: Mapping[int, Mapping[str, float]], federation: Federation
+    ) -> Validation | None:
+        """Of answers by node id (`fedrec.evaluation.metrics.rank_sums`); None where they are of no
+        user."""
+        names = federation.names()
+        parts = {node: parts[node] for node in names if node in parts}
+        total = add_sums(parts.values())
+        if not total.get("validation/full/users"):
+            return None
+        by_node = {
+            names[node]: [part[f"validation/full/{VALUE}/sum"], part["validation/full/users"]]
+            for node, part in parts.items()
+        }
+        return cls(metrics=metrics_from_sums(total, "validation"), by_node=by_node)
 
 
 def is_better(

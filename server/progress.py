@@ -67,7 +67,8 @@ class RoundReport:
 class Progress:
     """What a stage has come to: enough to go on from, with the optimiser's moments beside it.
 
-    best_by_node: of the best round, see `server.comparison`.
+    best_by_node: of the best round, see `server.comparison`. uneven: whether a round was compared
+    with the best one while the nodes that answered were not the same.
     """
 
     round: int = 0
@@ -75,6 +76,7 @@ class Progress:
     best_value: float = -1.0
     best_metrics: Metrics = field(default_factory=dict)
     best_by_node: dict[str, list[float]] = field(default_factory=dict)
+    uneven: bool = False
     stale_evaluations: int = 0
     failed_rounds: int = 0
     refused: int = 0

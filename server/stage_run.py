@@ -20,11 +20,12 @@ from fedrec.report.round_line import round_line
 from fedrec.stages import STAGES, Stage, stage_groups, without_parents
 from fedrec.training.personal import personal_parts
 from server.attendance import Attendance
-from server.final_test import FinalTest
+from server.final_test import final_test
 from server.optimizers import build_strategy
 from server.patient_grid import PatientGrid, as_grid
 from server.progress import Metrics, RoundReport, StageOver
 from server.run_folder import RunFolder
+from server.run_off import run_off
 from server.strategy import StageStrategy
 from server.strikes import Strikes
 
@@ -56,7 +57,7 @@ class StageRunner:
             folder.load_strikes(self.strikes, attendance.federation)
 
     def run(self, stage: Stage) -> None:
-        """Train, restore the best round, test once, save the checkpoint.
+        """Train, restore the best round, test it once, save the checkpoint.
 
         A stage that has ended before a resume is left as it is. A stage of 0 rounds is left out;
         what needs it starts from its parent, where the configuration forces that. Raises
@@ -75,9 +76,7 @@ class StageRunner:
         restarted = self._personal_restarted(stage, resumed)
         began = time.monotonic() - strategy.progress.seconds
         self._train(strategy)
-        test = self._test(strategy)
-        metrics = test.run()
-        strategy.progress.add_traffic(strategy.report)
+        test, test_share = self._test(strategy)
         self.folder.doing("writing the checkpoint", stage.name)
         save_checkpoint(
             self.folder.checkpoints,
@@ -95,7 +94,7 @@ class StageRunner:
             skipped=self._skipped(stage),
         )
         seconds = time.monotonic() - began
-        self._note_results(strategy, metrics, test.share, seconds, restarted)
+        self._note_results(strategy, test, test_share, seconds, restarted)
 
     def _personal_restarted(self, stage: Stage, resumed: bool) -> bool:
         """Whether what users kept before this process took over belongs to what it goes on from.
@@ -179,7 +178,8 @@ class StageRunner:
         except StageOver as reason:
             LOG.info("stage %s ends early: %s", strategy.stage.name, reason)
 
-    def _test(self, strategy: StageStrategy) -> FinalTest:
+    def _test(self, strategy: StageStrategy) -> tuple[Metrics, float]:
+        """Of the best round's model: the means, and the share of the users that they are of."""
         if strategy.progress.round and not strategy.progress.best_round:
             share = self.config.evaluation.min_share
             raise FedrecError(
@@ -187,8 +187,13 @@ class StageRunner:
                 f"validation nodes with the share {share:g} (evaluation.min_share) of the users "
                 "answered"
             )
+        timeout_s = self.config.federation.evaluation_timeout_s
+        run_off(strategy, self.grid, timeout_s)
         strategy.restore_best()
-        return FinalTest(strategy, self.grid, self.config.federation.evaluation_timeout_s)
+        strategy.begin_report(strategy.report.round)
+        found = final_test(strategy, self.grid, timeout_s)
+        strategy.progress.add_traffic(strategy.report)
+        return found
 
     def _note_results(
         self,

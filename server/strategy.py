@@ -15,13 +15,12 @@ from fedrec import wire
 from fedrec.checkpoints import Arrays
 from fedrec.config import Config
 from fedrec.errors import RoundsFailed
-from fedrec.evaluation.metrics import add_sums, metrics_from_sums
 from fedrec.stages import Stage
 from fedrec.training.touched import TABLE
 from server.attendance import Attendance
 from server.averaging import Mean, joined
 from server.best_round import BestModel, compare
-from server.comparison import Validation, sums_by_node
+from server.comparison import Validation
 from server.downlink import Downlink
 from server.exchange import Exchange
 from server.federation import Federation, NodeInfo
@@ -102,12 +101,11 @@ class StageStrategy(StepStrategy):
         self.downlink.resume(self.arrays, version, state)
 
     def restore_best(self) -> None:
-        """Let the model be that of the best round, and count the traffic from here on anew."""
+        """Let the model be that of the best round."""
         rows = self.downlink.rows_since(self.best.version)
         if self.best.version != self.downlink.version:
             self.downlink.jump(self.best.arrays, rows)
         self.arrays, self.best.version = self.best.arrays, self.downlink.version
-        self._begin_report(self.report.round)
 
     @property
     def federation(self) -> Federation:
@@ -119,7 +117,8 @@ class StageStrategy(StepStrategy):
         """Of the round under way."""
         return self.exchange.report
 
-    def _begin_report(self, number: int) -> None:
+    def begin_report(self, number: int) -> None:
+        """Count refusals and traffic from here on anew."""
         self.exchange.refused.clear()
         self.exchange.report = RoundReport(self.stage.name, number, self.stage_config.rounds)
 
@@ -138,7 +137,7 @@ class StageStrategy(StepStrategy):
         """
         number = self.first_round + server_round
         self._started = time.monotonic()
-        self._begin_report(number)
+        self.begin_report(number)
         self._members = self.muster.begin_round(number)
         return self._training_messages(self._members)
 
@@ -230,19 +229,11 @@ class StageStrategy(StepStrategy):
         )
 
     def validation(self, replies: Iterable[Message]) -> Validation | None:
-        """What the nodes that answered measured; None where none answered for a user."""
+        """What the nodes that answered measured; None where they have no users."""
         parts = self.exchange.rank_sums(replies, "validation")
         parts |= self._asked_again(parts)
-        order = [node.node_id for node in self.federation.nodes]
-        parts = {node: parts[node] for node in order if node in parts}
         self.exchange.warn_of_missing(parts, "validation")
-        total = add_sums(parts.values())
-        if not total.get("validation/full/users"):  # nobody answered, or nobody who has users
-            return None
-        return Validation(
-            metrics=metrics_from_sums(total, "validation"),
-            by_node=sums_by_node(self.federation, parts),
-        )
+        return Validation.of(parts, self.federation)
 
     def _asked_again(self, answered: Mapping[int, object]) -> dict[int, dict[str, float]]:
         """What nodes measured that failed at first, or have come back since. Whoever was silent

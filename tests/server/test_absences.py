@@ -14,7 +14,7 @@ from fedrec import wire
 from fedrec.config import Config
 from fedrec.errors import FedrecError
 from fedrec.stages import STAGES
-from server import attendance, final_test
+from server import attendance, roll_call
 
 Federate = Callable[..., tuple[Any, Any]]
 Configure = Callable[..., Config]
@@ -148,7 +148,7 @@ def test_the_test_waits_for_a_node_and_asks_again_after_an_error(
         failures[0] += first
         return Message(Error(2, "out of memory"), reply_to=message) if first else reply
 
-    monkeypatch.setattr(final_test, "_POLL_S", 0.01)
+    monkeypatch.setattr(roll_call, "_POLL_S", 0.01)
     grid.get_node_ids, grid.before, grid.tamper = connected, watch, fail_once
     runner.run(STAGES["backbone"])
 
@@ -180,7 +180,7 @@ def test_a_test_without_a_node_says_how_many_users_it_is_of(
     config = small_config(stage(2, **{"federation.evaluation_timeout_s": 0.05}))
     runner, grid = federate(config, 3)
     leave(grid, {1000: range(2, 99)})
-    monkeypatch.setattr(final_test, "_POLL_S", 0.01)
+    monkeypatch.setattr(roll_call, "_POLL_S", 0.01)
 
     runner.run(STAGES["backbone"])
 

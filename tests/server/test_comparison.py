@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.comparison import is_better, share_of, sums_by_node
+from fedrec.evaluation.metrics import METRICS
+from server.comparison import Validation, is_better, share_of
 from server.federation import Federation, NodeInfo
 
 NODES = Federation(
@@ -66,6 +67,15 @@ def test_shares_are_of_users_however_many_windows_they_have() -> None:
 
 
 def test_sums_are_known_by_what_a_node_keeps_when_it_comes_back() -> None:
-    part = {"validation/full/ndcg@10/sum": 1.5, "validation/full/users": 4.0}
+    part = {f"validation/full/{m}/sum": 1.5 for m in METRICS} | {"validation/full/users": 4.0}
 
-    assert sums_by_node(NODES, {29: part}) == {B: [1.5, 4.0]}
+    found = Validation.of({29: part}, NODES)
+
+    assert found is not None
+    assert found.by_node == {B: [1.5, 4.0]}
+    assert found.metrics["full"]["ndcg@10"] == pytest.approx(0.375)
+
+
+def test_answers_of_nobody_are_no_validation() -> None:
+    assert Validation.of({}, NODES) is None
+    assert Validation.of({29: {"validation/full/users": 0.0}}, NODES) is None

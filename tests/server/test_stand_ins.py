@@ -14,7 +14,7 @@ from fedrec import wire
 from fedrec.checkpoints import load_checkpoint
 from fedrec.config import Config
 from fedrec.stages import STAGES
-from server import final_test
+from server import roll_call
 from server.federation import Federation, NodeInfo
 
 Federate = Callable[..., tuple[Any, Any]]
@@ -25,7 +25,7 @@ NODES = (1000, 999, 998)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(final_test, "_POLL_S", 0.01)
+    monkeypatch.setattr(roll_call, "_POLL_S", 0.01)
 
 
 def one_round(users: int, **more: Any) -> dict[str, Any]:
