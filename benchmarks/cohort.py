@@ -1,15 +1,19 @@
 """Users trained a second: the cohort engine, one user after the other, and no federation at all.
 
 One node in this process, without Flower. Starting from a middle (128 users, one step, length 50,
-64 wide, histories as configured, one thread as a worker of the simulation has), one thing at a time
-is changed. The loop and the engine must agree on the sum of the updates before they are timed.
+64 wide, histories as configured, one core as a worker of the simulation has), one thing at a time
+is changed. On several cores ours is as many nodes of one thread, as in a simulation, and the others
+have as many threads. The loop and the engine must agree on the sum of the updates before they are
+timed.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +22,18 @@ from torch import Tensor
 
 from fedrec.data import PreparedData
 from fedrec.stages import STAGES
+from fedrec.training.cohort import CohortUpdate
 from measuring import arguments, conditions, in_turns, publish, rates, ratios, table
 from plain_training import Centralised, PlainLoop
 from server.launch import cores
+from side_by_side import SideBySide
 from workload import BUILT_IN, Workload, load, workload
 
-HEADER = ["stage", "steps", "users", "length", "dim", "windows", "threads"]
+HEADER = ["stage", "steps", "users", "length", "dim", "windows", "cores"]
 HEADER += ["ours, users/s", "loop", "centralised", "ours / loop", "ours / centralised"]
+
+Train = Callable[[int, list[int]], CohortUpdate | dict[str, Tensor]]
+"""(round, members) -> the sum of their updates."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Cell:
     length: int = 50
     dim: int = 64
     windows: int = 0
-    threads: int = 1
+    cores: int = 1
 
     def settings(self) -> list[str]:
         """The same as `key=value`."""
@@ -77,7 +86,8 @@ def all_cells(asked: argparse.Namespace) -> Iterator[Cell]:
         middle = Cell(stage)
         yield middle
         yield replace(middle, windows=1)
-        yield replace(middle, threads=cores())
+        yield replace(middle, cores=cores())
+        yield replace(middle, windows=1, cores=cores())
         for key, values in vars(asked).items():
             axis = {"steps": "steps", "users": "users", "lengths": "length", "dims": "dim"}.get(key)
             if axis:
@@ -93,21 +103,30 @@ def quick_cells(asked: argparse.Namespace) -> Iterator[Cell]:
 
 def measure(data: PreparedData, cell: Cell, asked: argparse.Namespace) -> dict[str, Any]:
     """Seconds of every party by repetition, and what follows from them."""
-    torch.set_num_threads(cell.threads)
+    torch.set_num_threads(cell.cores)
     work = workload(data, cell.stage, cell.settings())
     cohorts = [work.members(number, cell.users) for number in range(asked.repetitions + 1)]
-    for number, members in enumerate(cohorts):  # so that nobody pays for what nodes keep
+    for number, members in enumerate(cohorts):  # nobody is to pay for what nodes keep
         work.node._step(work.node.trainable[members], work.task, number, 0)
     loop = PlainLoop(work, touched_only=not asked.whole)
     central = Centralised(work)
-    seconds = in_turns(
-        {
-            "ours": lambda n: work.node.train(work.model, work.task, n, cohorts[n]),
-            "loop": lambda n: loop(n, cohorts[n]),
-            "centralised": lambda n: central(n, cohorts[n]),
-        },
-        asked.repetitions,
-    )
+    with ExitStack() as parties:
+        ours = engine(work)
+        if cell.cores > 1:
+            ours = parties.enter_context(
+                SideBySide(data.path, cell.stage, cell.settings(), cell.cores)
+            )
+            for number, members in enumerate(cohorts):
+                ours(number, members)
+        seconds = in_turns(
+            {
+                "ours": lambda n: ours(n, cohorts[n]),
+                "loop": lambda n: loop(n, cohorts[n]),
+                "centralised": lambda n: central(n, cohorts[n]),
+            },
+            asked.repetitions,
+        )
+        apart = disagreement(work, ours, loop, cohorts[0][:16])
     users = len(cohorts[0])
     return {
         "cell": asdict(cell),
@@ -116,14 +135,20 @@ def measure(data: PreparedData, cell: Cell, asked: argparse.Namespace) -> dict[s
         "users_per_s": {name: rates(users, taken) for name, taken in seconds.items()},
         "ours/loop": ratios(seconds["loop"], seconds["ours"]),
         "ours/centralised": ratios(seconds["centralised"], seconds["ours"]),
-        "disagreement": disagreement(work, loop, cohorts[0][:16]),
+        "disagreement": apart,
     }
 
 
-def disagreement(work: Workload, loop: PlainLoop, members: list[int]) -> float:
+def engine(work: Workload) -> Train:
+    """The cohort engine, in this process."""
+    return partial(work.node.train, work.model, work.task)
+
+
+def disagreement(work: Workload, ours: Train, loop: PlainLoop, members: list[int]) -> float:
     """How far engine and loop are apart, by the length of the update; raises beyond rounding."""
-    found = work.node.train(work.model, work.task, 1, members).dense(work.node.data.warm_items)
-    expected = loop(1, members)
+    found, expected = ours(1, members), loop(1, members)
+    if isinstance(found, CohortUpdate):
+        found = found.dense(work.node.data.warm_items)
     apart = length({name: found[name] - value for name, value in expected.items()})
     share = apart / length(expected)
     if not share < 1e-3:

@@ -31,7 +31,7 @@ def work(toy_data):
 def test_the_plain_loop_and_the_engine_agree(work, stage, steps, touched_only) -> None:
     made = work(stage, f"training.local_steps={steps}")
     loop = PlainLoop(made, touched_only=touched_only)
-    assert cohort.disagreement(made, loop, MEMBERS) < 1e-4
+    assert cohort.disagreement(made, cohort.engine(made), loop, MEMBERS) < 1e-4
 
 
 def test_a_loop_that_disagrees_is_refused(work) -> None:
@@ -39,7 +39,7 @@ def test_a_loop_that_disagrees_is_refused(work) -> None:
     loop = PlainLoop(made, touched_only=True)
     loop.start["backbone.positions.weight"] *= 3
     with pytest.raises(SystemExit, match="engine and loop differ"):
-        cohort.disagreement(made, loop, MEMBERS)
+        cohort.disagreement(made, cohort.engine(made), loop, MEMBERS)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -72,8 +72,9 @@ def test_ranks_that_are_apart_are_refused() -> None:
         agreement(np.array([1, 2, 3]), np.array([1, 2, 10]))
 
 
-def test_a_cell_is_measured_with_its_settings(toy_data) -> None:
-    cell = cohort.Cell("routing", users=4, steps=2, length=6, dim=8, windows=1)
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_cell_is_measured_with_its_settings(toy_data, cores) -> None:
+    cell = cohort.Cell("routing", users=4, steps=2, length=6, dim=8, windows=1, cores=cores)
     found = cohort.measure(toy_data, cell, argparse.Namespace(repetitions=2, whole=False))
     torch.set_num_threads(1)
     assert found["users"] == 4
