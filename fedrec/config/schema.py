@@ -351,11 +351,10 @@ class StagesConfig:
     force: bool = False
     backbone: StageConfig = field(
         default_factory=lambda: StageConfig(
-            rounds=1000,
-            learning_rate=8e-3,
-            warmup_rounds=100,
+            rounds=2000,
+            learning_rate=6e-3,
+            warmup_rounds=200,
             final_rate=0.05,
-            backbone_rate=0.5,
         )
     )
     alignment: StageConfig = field(
