@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedrec.distinct import distinct
 from fedrec.errors import ConfigError, DataError, FedrecError
 from fedrec.evaluation.targets import (
     Histories,
@@ -68,7 +69,7 @@ def _rank_among(
     """Rank among the items from `first` to the last one known that are not in the input."""
     rows, items = input_pairs(data, targets)
     width = data.num_items + 1
-    rows, items = np.divmod(np.unique(rows * width + items), width)  # [seen], each pair once
+    rows, items = np.divmod(distinct(rows * width + items), width)  # [seen], each pair once
     others = (items != targets.items[rows]) & (items >= first) & (items <= targets.known)
     rows, items = rows[others], items[others]
     at_least = scores >= scores.gather(1, _column(targets.items, scores.device))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedrec.data.part import Part
+from fedrec.distinct import distinct
 from fedrec.errors import ConfigError, DataError
 
 SPLITS = ("validation", "test")
@@ -151,7 +152,7 @@ def draw_negatives(
     100.
     known: only items 1..known are drawn, None: all.
     """
-    seen = np.unique(data.history(user))
+    seen = distinct(data.history(user))
     items = data.num_items if known is None else known
     seen = seen[seen <= items]
     unseen = items - len(seen)

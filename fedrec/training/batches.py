@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedrec.distinct import distinct
 from fedrec.model.memory import Memory
 
 Ints = NDArray[np.int64]
@@ -111,7 +112,7 @@ def draw_negatives(
     Only the training history is avoided: what is held out is as likely as any other item. Where
     the history leaves no other item, 0 (padding, never counted) is returned.
     """
-    seen = np.unique(history)
+    seen = distinct(history)
     unseen = num_items - len(seen)
     if unseen == 0:
         return np.zeros(count, dtype=np.int64)
