@@ -10,8 +10,8 @@ from server.federation import Federation
 from server.progress import Progress
 
 
-class BestModel:
-    """The best round's model as the nodes held it: it is what they measured.
+class KeptModel:
+    """A round's model as the nodes held it: it is what they measured.
 
     version: of it, as `Downlink` counts.
     """
@@ -20,7 +20,7 @@ class BestModel:
         self.arrays, self.version = arrays, version
 
     def keep(self, downlink: Downlink) -> None:
-        """Let what the nodes hold now be it; where rows travel, the rows that differ are copied."""
+        """Let it be what the nodes hold now; where rows travel, the rows that differ are copied."""
         rows, held = downlink.rows_since(self.version), downlink.held
         if rows is not None:
             self.arrays[TABLE][rows] = held[TABLE][rows]
@@ -41,7 +41,8 @@ def compare(
     better = is_better(found.by_node, before, federation, min_share)
     if progress.best_round and not before:  # of a state that had only the mean
         better = found.metrics["full"][VALUE] > progress.best_value
-    progress.uneven |= bool(before) and before.keys() != found.by_node.keys()
+    others = before.keys() != found.by_node.keys()
+    progress.uneven = better is None or (not better and others)
     if better is None:
         return None
     progress.stale_evaluations += 1

@@ -16,7 +16,7 @@ def final_test(strategy: StageStrategy, grid: AsksNodes, timeout_s: float) -> tu
 
     timeout_s: for all of it. Raises FedrecError where no node answered.
     """
-    answers = RollCall(strategy, grid, timeout_s, waits=True).hold("test")
+    answers = RollCall(strategy, grid, timeout_s).hold("test")
     total = add_sums(answers.values())
     if not total.get("test/full/users"):
         raise FedrecError(f"stage {strategy.stage.name}: no node answered the test")

@@ -67,8 +67,8 @@ class RoundReport:
 class Progress:
     """What a stage has come to: enough to go on from, with the optimiser's moments beside it.
 
-    best_by_node: of the best round, see `server.comparison`. uneven: whether a round was compared
-    with the best one while the nodes that answered were not the same.
+    best_by_node: of the best round, see `server.comparison`. uneven: whether the newest round was
+    not found better while the nodes that answered were others than in the best round's, or too few.
     """
 
     round: int = 0
@@ -96,7 +96,7 @@ class Progress:
         report.remaining_s = self.seconds / report.round * (report.rounds - report.round)
 
     def add_traffic(self, report: RoundReport) -> None:
-        """Count what a round, or the test, has sent, received and refused."""
+        """Count what a round, a run-off or the test has sent, received and refused."""
         self.refused += report.refused
         self.bytes_up += report.bytes_up
         self.bytes_down += report.bytes_down

@@ -76,7 +76,11 @@ class StageRunner:
         restarted = self._personal_restarted(stage, resumed)
         began = time.monotonic() - strategy.progress.seconds
         self._train(strategy)
-        test, test_share = self._test(strategy)
+        timeout_s = self.config.federation.evaluation_timeout_s
+        rivals = run_off(strategy, self.grid, timeout_s)
+        self._restore_best(strategy)
+        test, share = final_test(strategy, self.grid, timeout_s)
+        strategy.progress.add_traffic(strategy.report)
         self.folder.doing("writing the checkpoint", stage.name)
         save_checkpoint(
             self.folder.checkpoints,
@@ -94,7 +98,12 @@ class StageRunner:
             skipped=self._skipped(stage),
         )
         seconds = time.monotonic() - began
-        self._note_results(strategy, test, test_share, seconds, restarted)
+        worth_noting = {
+            **({"run_off": rivals} if rivals else {}),
+            **({"test_share": share} if share < 1 else {}),
+            **({"personal_restarted": True} if restarted else {}),
+        }
+        self._note_results(strategy, test, seconds, worth_noting)
 
     def _personal_restarted(self, stage: Stage, resumed: bool) -> bool:
         """Whether what users kept before this process took over belongs to what it goes on from.
@@ -178,8 +187,7 @@ class StageRunner:
         except StageOver as reason:
             LOG.info("stage %s ends early: %s", strategy.stage.name, reason)
 
-    def _test(self, strategy: StageStrategy) -> tuple[Metrics, float]:
-        """Of the best round's model: the means, and the share of the users that they are of."""
+    def _restore_best(self, strategy: StageStrategy) -> None:
         if strategy.progress.round and not strategy.progress.best_round:
             share = self.config.evaluation.min_share
             raise FedrecError(
@@ -187,21 +195,15 @@ class StageRunner:
                 f"validation nodes with the share {share:g} (evaluation.min_share) of the users "
                 "answered"
             )
-        timeout_s = self.config.federation.evaluation_timeout_s
-        run_off(strategy, self.grid, timeout_s)
         strategy.restore_best()
-        strategy.begin_report(strategy.report.round)
-        found = final_test(strategy, self.grid, timeout_s)
-        strategy.progress.add_traffic(strategy.report)
-        return found
+        strategy.begin_report(strategy.progress.round)
 
     def _note_results(
         self,
         strategy: StageStrategy,
         test: Metrics,
-        test_share: float,
         seconds: float,
-        personal_restarted: bool,
+        worth_noting: dict[str, Any],
     ) -> None:
         progress = strategy.progress
         self.results[strategy.stage.name] = {
@@ -216,8 +218,7 @@ class StageRunner:
             "group_bytes_down": progress.group_bytes_down,
             "validation": progress.best_metrics,
             "test": test,
-            **({"test_share": test_share} if test_share < 1 else {}),
-            **({"personal_restarted": True} if personal_restarted else {}),
+            **worth_noting,
         }
         self.folder.write_results(self.outcome())
 

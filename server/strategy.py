@@ -19,7 +19,7 @@ from fedrec.stages import Stage
 from fedrec.training.touched import TABLE
 from server.attendance import Attendance
 from server.averaging import Mean, joined
-from server.best_round import BestModel, compare
+from server.best_round import KeptModel, compare
 from server.comparison import Validation
 from server.downlink import Downlink
 from server.exchange import Exchange
@@ -61,7 +61,7 @@ class StageStrategy(StepStrategy):
         self.config, self.stage, self.attendance = config, stage, attendance
         self.stage_config = getattr(config.stages, stage.name)
         self.by_rows = config.federation.sparse_rows and TABLE in arrays
-        self.arrays, self.best = self._own(arrays), BestModel(self._own(arrays))
+        self.arrays, self.best = self._own(arrays), KeptModel(self._own(arrays))
         self.frozen, self.parent = frozen, parent
         self.downlink = Downlink(
             self.arrays,
@@ -254,6 +254,8 @@ class StageStrategy(StepStrategy):
         found = self.validation(replies) if self._validates else None
         if found is not None:
             self._compare(found)
+        elif self._validates:
+            self.progress.uneven = True
         self._note_round()
         self.on_round(self, self.report)
         patience = self.stage_config.patience
@@ -269,8 +271,10 @@ class StageStrategy(StepStrategy):
         self.progress.end_round(report, time.monotonic() - self._started)
 
     def _compare(self, found: Validation) -> None:
-        """Keep the model where it is the best so far."""
+        """Keep the model where it is the best so far of those that may be kept."""
         self.report.validation = found.metrics
+        if self.report.round < self.config.evaluation.best_from * self.stage_config.rounds:
+            return
         better = compare(
             found,
             self.report.round,

@@ -55,6 +55,7 @@ SMALL = {
     "model.semantic": "text",
     "memory.short_term": 3,
     "memory.long_term": 3,
+    "evaluation.best_from": 0.0,
     "training.objective": "sampled_softmax",
     "training.local_steps": 1,
     "training.clip_norm": 0.0,

@@ -403,6 +403,9 @@ class EvaluationConfig:
     every: rounds between two federated validations. seed: of the sampled negatives, and of the
     samples of users. users: at most so many users of a data folder are asked in a validation,
     0 = all; test_users: in the test at a stage's end. The sample is the same in every round.
+    best_from: the best round is looked for after this share of a stage's rounds, 0 = among all, 1 =
+    the last alone. The best of many noisy validations is a lucky one of a time when the rate was
+    high, and worse for users who did not choose it (docs/decisions.md).
     min_share: smallest share of the users, those of the nodes that answered both times, over whom
     a round is compared with the best one; a validation that fewer answered changes nothing.
     new_item_loudness: how loud the predicted embeddings of items that nobody trained are, 1 = as
@@ -413,6 +416,7 @@ class EvaluationConfig:
     seed: int = 0
     users: int = 0
     test_users: int = 0
+    best_from: float = 0.9
     min_share: float = 0.25
     new_item_loudness: float = 1.1
 
@@ -423,6 +427,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         at_least(self, "every", 1)
         positive(self, "new_item_loudness")
+        within(self, "best_from", 0, 1)
         within(self, "min_share", 0, 1)
         for key in ("seed", "users", "test_users"):
             at_least(self, key, 0)
@@ -449,8 +454,18 @@ class Config:
                 f"stages.alignment.rounds = {self.stages.alignment.rounds}: experts without a "
                 "memory know nothing, and alignment has nothing to train"
             )
+        for name in STAGE_ORDER:
+            self._check_patience(name, getattr(self.stages, name).patience)
         for part in self.personal.names:
             self._check_it_trains(part)
+
+    def _check_patience(self, stage: str, patience: int) -> None:
+        if patience and self.evaluation.best_from:
+            raise ConfigError(
+                f"stages.{stage}.patience = {patience}: must be 0 where evaluation.best_from = "
+                f"{self.evaluation.best_from:g}: of a stage that may end early nobody knows which "
+                "rounds are its last; set evaluation.best_from=0"
+            )
 
     def _check_it_trains(self, part: str) -> None:
         first = max(map(STAGE_ORDER.index, (PERSONAL_PARTS[part], self.personal.from_stage)))

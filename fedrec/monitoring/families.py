@@ -138,7 +138,7 @@ def _of_nodes_and_bytes(stages: Stages) -> Iterator[Metric]:
 def _of_validations(stages: Stages) -> Iterator[Metric]:
     for name, text, which in (
         ("validation", "The newest validation's means over users.", "validated"),
-        ("best_validation", "Those of the round that the stage keeps.", "best"),
+        ("best_validation", "The highest of the stage so far.", "best"),
     ):
         yield _gauge(
             name,
@@ -154,7 +154,7 @@ def _of_validations(stages: Stages) -> Iterator[Metric]:
         )
     yield _gauge(
         "best_round",
-        "Number of the round that the stage keeps.",
+        "Number of the round with the highest validation so far.",
         ["stage"],
         [([stage], one.best["round"]) for stage, one in stages.items() if one.best is not None],
     )

@@ -58,6 +58,7 @@ def config_of(optimizer: str, sections: Settings) -> Config:
         "stages.backbone.backbone_rate": 1.0,
         "stages.backbone.patience": 0,
         "evaluation.every": 1,
+        "evaluation.best_from": 0.0,
     }
     for section, values in sections.items():
         prefix = "stages.backbone" if section == "stage" else section

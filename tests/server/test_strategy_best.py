@@ -47,3 +47,16 @@ def test_a_better_validation_restores_patience() -> None:
         round_of(strategy, number, hits=hits)
 
     assert strategy.progress.stale_evaluations == 1
+
+
+def test_only_the_last_rounds_may_be_the_best() -> None:
+    """Of 4 rounds those from the third on."""
+    strategy = make(1, stage={"rounds": 4}, evaluation={"best_from": 0.75})
+    reports = []
+
+    for number, hits in enumerate((8.0, 9.0, 4.0, 3.0), start=1):
+        round_of(strategy, number, hits=hits)
+        reports.append(strategy.report)
+
+    assert strategy.progress.best_round == 3
+    assert [report.validation["full"]["ndcg@10"] for report in reports] == [0.8, 0.9, 0.4, 0.3]

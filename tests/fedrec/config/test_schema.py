@@ -49,7 +49,9 @@ NOT_NEGATIVE = """
     )
 ]  # fmt: skip
 BELOW_ONE = "federation.beta_1 federation.beta_2 model.dropout".split()
-UP_TO_ONE = "federation.min_replies evaluation.min_share training.gbce_calibration".split()
+UP_TO_ONE = (
+    "federation.min_replies evaluation.min_share evaluation.best_from training.gbce_calibration"
+).split()
 CHOICES = {
     "federation.aggregation": "mode",
     "federation.item_averaging": "item",
@@ -95,6 +97,14 @@ def test_what_must_not_be_negative(key) -> None:
     refused(key, as_typed(key, -1))
     no_expert_stage = {"stages.alignment.rounds": 0, "stages.routing.rounds": 0}
     assert to_flat(from_flat({**no_expert_stage, key: as_typed(key, 0)}))[key] == 0
+
+
+@pytest.mark.parametrize("stage", ["backbone", "alignment", "routing"])
+def test_patience_needs_every_round_to_count(stage: str) -> None:
+    patience = {f"stages.{stage}.patience": 3}
+    with pytest.raises(ConfigError, match=rf"stages.{stage}.patience = 3: .*best_from=0"):
+        from_flat({**patience, "evaluation.best_from": 0.5})
+    from_flat({**patience, "evaluation.best_from": 0.0})
 
 
 @pytest.mark.parametrize("key", BELOW_ONE)
