@@ -20,10 +20,7 @@ _HERE: list[Workload] = []
 
 
 class SideBySide:
-    """A cohort, dealt to processes that all hold the whole folder.
-
-    Raises what a process raised. Leave the block to end them.
-    """
+    """A cohort, dealt to processes that all hold the whole folder. Leave the block to end them."""
 
     def __init__(self, data: Path, stage: str, settings: Sequence[str], processes: int) -> None:
         self._exit = ExitStack()
@@ -47,6 +44,7 @@ class SideBySide:
         asked = [
             pool.submit(_train, round_number, part)
             for pool, part in zip(self._pools, parts, strict=True)
+            if part
         ]
         first, *others = [one.result() for one in asked]
         return {name: sum((other[name] for other in others), of) for name, of in first.items()}

@@ -1,4 +1,4 @@
-"""The distinct numbers of a short array."""
+"""The distinct numbers of an array."""
 
 from __future__ import annotations
 

@@ -85,6 +85,7 @@ def test_a_node_whose_network_was_cut_trains_again_when_it_is_healed(
     assert [line["round"] for line in lines] == list(range(1, 61))
     assert all(line["loss"] is not None for line in lines), "no round is lost"
     assert len(cut["silent_nodes"]) == 1, "one node was cut off, and no other"
+    assert cut["seconds"] > 6.0, "for which the round waited"
     missed = [line["round"] for line in lines if line["absent"] or line["unanswered"]]
     assert missed[0] == cut["round"]
     assert missed[-1] < 60, "in the end it takes part"
