@@ -61,6 +61,7 @@ SMALL = {
     "training.clip_norm": 0.0,
     "evaluation.every": 1,
     **{f"stages.{stage}.{key}": value for stage in STAGES for key, value in SMALL_STAGE.items()},
+    "stages.backbone.backbone_rate": 0.5,
 }
 """Everything that a test relies on, so that defaults can be tuned without touching tests."""
 
