@@ -7,7 +7,7 @@ over the nodes that answered both times, and only where these have enough users.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedrec.evaluation.metrics import add_sums, metrics_from_sums
@@ -72,8 +72,7 @@ def share_of(names: Sequence[str], federation: Federation) -> float:
     return sum(users[name] for name in known & users.keys()) / max(sum(users.values()), 1)
 
 
-def mean_over(sums: NodeSums, names: Iterable[str]) -> float:
+def mean_over(sums: NodeSums, names: Sequence[str]) -> float:
     """NDCG@10 over the users of the nodes that these are, 0 where they have none."""
-    names = list(names)
     users = sum(sums[name][1] for name in names)
     return sum(sums[name][0] for name in names) / users if users else 0.0

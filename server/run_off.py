@@ -53,11 +53,11 @@ def _decide(
 ) -> dict[str, float]:
     """Keep the last round's model where it is better than the best one's, or there is no other."""
     progress = strategy.progress
-    of_last, *of_best = found.values()
-    rival = of_best[0].by_node if of_best and of_best[0] else {}
+    of_last, of_best = found[progress.round], found.get(progress.best_round)
+    rival = of_best.by_node if of_best else {}
     share = strategy.config.evaluation.min_share
     better = None
-    if of_last is not None and bool(of_best) == bool(rival):
+    if of_last and (rival or not progress.best_round):
         better = is_better(of_last.by_node, rival, strategy.federation, share)
     if of_last is None or better is None:
         LOG.warning("stage %s: too few nodes answered in the run-off", strategy.stage.name)
@@ -65,7 +65,7 @@ def _decide(
     if better:
         strategy.best = last
         note_best(progress, progress.round, of_last)
-    both = of_last.by_node.keys() & (rival or of_last.by_node).keys()
+    both = [name for name in of_last.by_node if name in (rival or of_last.by_node)]
     values = {str(number): mean_over(one.by_node, both) for number, one in found.items() if one}
     LOG.info("stage %s: NDCG@10 in the run-off, by round: %s", strategy.stage.name, values)
     return values
