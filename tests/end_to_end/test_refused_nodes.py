@@ -20,6 +20,7 @@ from client.greeting import Rejected, greet
 from client.launch import Client, _start_supernode, wait_for_server
 from fedrec.deployment import init_deployment, read_node_folder, read_server_folder
 from fedrec.processes import Processes, flower_environment, free_port, process_scope
+from server.gate_keys import LOOK_S
 from server.launch_control import Control
 from server.launch_nodes import NodeList
 from server.launch_superlink import Door, start_superlink
@@ -95,6 +96,7 @@ def test_an_allowed_node_joins_and_one_taken_from_the_list_is_out(
         launch._serve(client, node, lambda: node)
     assert node.wait(START_S) != 0
     nodes.write_text(listed)
+    time.sleep(LOOK_S)  # the gate looks at the list no more often
     wait_for_server(client, START_S)
 
 
