@@ -42,7 +42,7 @@ def compare(
     if progress.best_round and not before:  # of a state that had only the mean
         better = found.metrics["full"][VALUE] > progress.best_value
     others = before.keys() != found.by_node.keys()
-    progress.uneven = better is None or (not better and others)
+    progress.undecided = better is None or (not better and others)
     if better is None:
         return None
     progress.stale_evaluations += 1

@@ -67,8 +67,9 @@ class RoundReport:
 class Progress:
     """What a stage has come to: enough to go on from, with the optimiser's moments beside it.
 
-    best_by_node: of the best round, see `server.comparison`. uneven: whether the newest round was
-    not found better while the nodes that answered were others than in the best round's, or too few.
+    best_by_node: of the best round, see `server.comparison`. undecided: whether the newest
+    validation cannot tell if its round is better: too few nodes answered, or it was not found so
+    while others answered than in the best round's.
     """
 
     round: int = 0
@@ -76,7 +77,7 @@ class Progress:
     best_value: float = -1.0
     best_metrics: Metrics = field(default_factory=dict)
     best_by_node: dict[str, list[float]] = field(default_factory=dict)
-    uneven: bool = False
+    undecided: bool = False
     stale_evaluations: int = 0
     failed_rounds: int = 0
     refused: int = 0

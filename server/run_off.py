@@ -25,7 +25,7 @@ def run_off(strategy: StageStrategy, grid: AsksNodes, timeout_s: float) -> dict[
     nodes that answered for both; nothing where nobody was asked, or too few answered.
     """
     progress = strategy.progress
-    if not progress.uneven or personal_parts(strategy.config, strategy.stage):
+    if not progress.undecided or personal_parts(strategy.config, strategy.stage):
         return {}
     last = KeptModel(strategy.downlink.held, strategy.downlink.version)
     strategy.attendance.begin_round()  # whoever was silent once is asked again

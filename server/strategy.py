@@ -255,7 +255,7 @@ class StageStrategy(StepStrategy):
         if found is not None:
             self._compare(found)
         elif self._validates:
-            self.progress.uneven = True
+            self.progress.undecided = True
         self._note_round()
         self.on_round(self, self.report)
         patience = self.stage_config.patience
