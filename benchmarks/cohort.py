@@ -32,6 +32,9 @@ from workload import BUILT_IN, Workload, load, workload
 HEADER = ["stage", "steps", "users", "length", "dim", "windows", "cores"]
 HEADER += ["ours, users/s", "loop", "centralised", "ours / loop", "ours / centralised"]
 
+MANY = 512
+"""Users of a large cohort: the more there are, the less each pays for what a node does once."""
+
 Train = Callable[[int, list[int]], CohortUpdate | dict[str, Tensor]]
 """(round, members) -> the sum of their updates."""
 
@@ -88,6 +91,7 @@ def all_cells(asked: argparse.Namespace) -> Iterator[Cell]:
         yield replace(middle, windows=1)
         yield replace(middle, cores=cores())
         yield replace(middle, windows=1, cores=cores())
+        yield replace(middle, windows=1, cores=cores(), users=MANY)
         for key, values in vars(asked).items():
             axis = {"steps": "steps", "users": "users", "lengths": "length", "dims": "dim"}.get(key)
             if axis:

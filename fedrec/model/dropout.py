@@ -51,6 +51,6 @@ def keyed_dropout(
         counters = counters.unsqueeze(-3) + heads[:, None, None] * _HEAD
     start = hash32(keys + site * 7919).view(-1, *[1] * (values.dim() - 1))
     draws = hash32(counters * _GOLDEN + start).view(torch.uint8)[..., 4 * words - width :]
-    # 1 where draws < kept; numbers, because torch is slow with truth values on a processor.
-    mask = (kept - draws.to(values.dtype)).clamp(0, 1)
-    return values * mask.mul_(256.0 / kept)
+    # -1 where draws < kept; numbers, because torch is slow with truth values on a processor.
+    mask = draws.to(values.dtype).sub_(kept).clamp(-1, 0)
+    return values * mask.mul_(-256.0 / kept)

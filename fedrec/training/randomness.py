@@ -6,13 +6,18 @@ import zlib
 
 import numpy as np
 
+_WORD = 2**32 - 1
+
 
 def user_generator(seed: int, purpose: str, round_number: int, user: int) -> np.random.Generator:
     """A generator that depends on these four values alone.
 
     purpose: what it is for, e.g. a stage's name, so that two stages draw differently.
     """
-    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), round_number, user])
+    values = [seed, zlib.crc32(purpose.encode()), round_number, user]
+    if max(values) <= _WORD:  # the same as from the list, which takes three times as long to read
+        return np.random.default_rng(np.array(values, dtype=np.uint32))
+    return np.random.default_rng(values)
 
 
 def cohort_positions(
