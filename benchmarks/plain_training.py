@@ -60,7 +60,7 @@ class PlainLoop:
             optimizer.zero_grad()
             backward(user_loss(self.local, self.work, batch, modalities))
             optimizer.step()
-        self._add_difference(rows, node._weight(user), sums)
+        self._add_difference(rows, node._weight(int(node.data.train_end[user]) - 1), sums)
 
     def _load(self, rows: Tensor | None) -> None:
         """The global weights into the local model."""

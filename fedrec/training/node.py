@@ -100,7 +100,7 @@ class Node:
             for step in range(task.training.local_steps)
         ]
         kept = personal or PersonalParts()
-        cohort = self._cohort(users, steps, kept.rows(model, users), windows)
+        cohort = self._cohort(users, steps, kept.rows(model, users))
         by_row = self.config.federation.item_averaging == "row"
         update = train_cohort(model, task, cohort, trained, self.modalities, weigh_rows=by_row)
         kept.put(model, users, cohort.personal)
@@ -129,11 +129,12 @@ class Node:
         users: NDArray[np.int64],
         steps: Sequence[Batch],
         rows: PersonalRows,
-        windows: NDArray[np.int64] | None = None,
     ) -> Cohort:
         device = self.config.run.device
-        counts = [None] * len(users) if windows is None else windows.tolist()
-        weights = torch.tensor(list(map(self._weight, users.tolist(), counts)), device=device)
+        examples = np.asarray(self.data.train_end[users]) - 1
+        if self.drawn_from is not self.trainable:
+            examples = np.mean([_pairs(step, len(users)) for step in steps], axis=0)
+        weights = torch.tensor(list(map(self._weight, examples.tolist())), device=device)
         return Cohort([step.map(lambda part: part.to(device)) for step in steps], weights, rows)
 
     def rank(
@@ -266,11 +267,9 @@ class Node:
             return None
         return np.minimum(times, task.stage_config.windows or times)
 
-    def _weight(self, user: int, windows: int | None = None) -> float:
-        """What a user's update counts: by all examples, or by those of so many windows."""
-        federation, examples = self.config.federation, int(self.data.train_end[user]) - 1
-        if windows is not None:
-            examples = min(examples, windows * self.config.model.max_len)
+    def _weight(self, examples: float) -> float:
+        """What an update counts that comes from so many examples."""
+        federation = self.config.federation
         return user_weight(
             examples, weighting=federation.weighting, max_weight=federation.max_weight
         )
@@ -312,6 +311,12 @@ class Node:
         memory = Memory(items, ages.unsqueeze(1), (items > 0).unsqueeze(1))
         device = self.config.run.device
         return Memory(memory.item_ids.to(device), memory.age.to(device), memory.visible.to(device))
+
+
+def _pairs(step: Batch, users: int) -> NDArray[np.int64]:
+    """How many (input, target) pairs each user's windows of a step hold: [users]."""
+    held = (step.item_ids > 0).sum(-1).cpu().numpy()
+    return np.bincount(step.user.cpu().numpy(), weights=held, minlength=users)
 
 
 def stage_task(config: Config, stage_name: str) -> StageTask:

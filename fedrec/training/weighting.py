@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-WEIGHTINGS: dict[str, Callable[[int], float]] = {
+WEIGHTINGS: dict[str, Callable[[float], float]] = {
     "examples": float,
     "sqrt": math.sqrt,
     "uniform": lambda examples: 1.0,
 }
 
 
-def user_weight(examples: int, *, weighting: str, max_weight: float) -> float:
-    """The weight of a user with so many training targets. Source: McMahan et al. 2017 (FedAvg)."""
+def user_weight(examples: float, *, weighting: str, max_weight: float) -> float:
+    """The weight of a user who trains on so many targets. Source: McMahan et al. 2017 (FedAvg)."""
     return min(WEIGHTINGS[weighting](examples), max_weight)

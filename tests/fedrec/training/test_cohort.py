@@ -39,7 +39,7 @@ def engine(toy_config, toy_node, toy_model) -> Callable[..., tuple[Node, FedDMMR
 
     def make(*overrides: str) -> tuple[Node, FedDMMR]:
         config: Config = toy_config(*overrides)
-        assert config.model.dropout > 0
+        assert config.stages.backbone.dropout > 0
         node, model = toy_node(config), toy_model(config).double()
         node.modalities = {
             name: Modality(modality.values.double(), modality.present)
@@ -80,6 +80,11 @@ def train_alone(
     return update, losses[0]
 
 
+def examples(node: Node, user: int) -> int:
+    """What a user's whole history has to train on."""
+    return int(node.data.train_end[user]) - 1
+
+
 def norm(update: dict[str, Tensor]) -> float:
     return float(sum(float(value.square().sum()) for value in update.values()) ** 0.5)
 
@@ -92,7 +97,7 @@ def plain_loop(engine: tuple[Node, FedDMMR], stage: str) -> CohortUpdate:
         update, loss = train_alone(node, model, stage, user)
         bound = node.task(stage).training.clip_norm
         scale = min(1.0, bound / norm(update)) if bound else 1.0
-        weight = node._weight(int(node.trainable[user]))
+        weight = node._weight(examples(node, node.trainable[user]))
         for name, value in update.items():
             total.update_sum[name] = total.update_sum.get(name, 0) + weight * scale * value
         total.weight_sum += weight
@@ -336,7 +341,10 @@ def test_rows_are_what_the_users_name_and_scatter_to_the_whole_table(
     assert table.shape == (ITEMS + 1, node.config.model.dim)
     assert torch.equal(table[found.rows], sent)
     alone = [
-        (node._weight(int(node.trainable[user])), train_alone(node, model, "backbone", user)[0])
+        (
+            node._weight(examples(node, node.trainable[user])),
+            train_alone(node, model, "backbone", user)[0],
+        )
         for user in members
     ]
     expected = sum(weight * update[TABLE] for weight, update in alone)
@@ -359,7 +367,7 @@ def test_weights_of_rows_are_those_of_the_users_who_met_the_item(engine, steps) 
         for step in range(steps):
             batch = node._step(np.array([user]), node.task("backbone"), ROUND, step)
             met |= {*batch.item_ids.flatten().tolist(), *batch.targets.flatten().tolist()}
-        expected[sorted(met - {0})] += node._weight(user)
+        expected[sorted(met - {0})] += node._weight(examples(node, user))
     torch.testing.assert_close(found.dense_row_weights(ITEMS), expected)
     assert found.row_weights is not None and len(found.row_weights) == len(found.rows)
     assert 0 < float(expected.max()) <= found.weight_sum

@@ -133,9 +133,9 @@ def test_a_user_draws_the_same_on_any_node(toy_config, toy_node, toy_data, stage
 
 
 def test_who_is_drawn_by_windows_trains_on_as_many_and_counts_by_their_examples(
-    toy_config, toy_node, toy_data
+    toy_config, toy_node, toy_model, toy_data
 ) -> None:
-    """The windows of the longest history, drawn once, twice and all."""
+    """The windows of the longest history, drawn once and all; the oldest one is not full."""
     config = toy_config("federation.draw=windows", "training.random_cuts=false")
     node, length = toy_node(config), config.model.max_len
     pairs = int(toy_data.train_end.max()) - 1
@@ -145,10 +145,12 @@ def test_who_is_drawn_by_windows_trains_on_as_many_and_counts_by_their_examples(
     places = np.flatnonzero(node.drawn_from[:] == user).tolist()
     assert len(places) == windows
     task = node.task("backbone")
-    for count, examples in ((1, length), (2, 2 * length), (windows, pairs)):
-        assert node._weight(user, count) == min(examples, config.federation.max_weight)
+    for count, examples in ((1, {length, pairs % length}), (windows, {pairs})):
         batch = node._step(np.array([user]), task, 1, 0, np.array([count]))
         assert len(batch.user) == count
+        update = node.train(toy_model(config), task, 1, places[:count])
+        bound = config.federation.max_weight
+        assert update.weight_sum in {min(number, bound) for number in examples}
 
 
 def test_windows_of_one_user_are_one_user_who_trains(toy_config, toy_node, toy_model) -> None:
