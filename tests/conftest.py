@@ -25,7 +25,7 @@ hypothesis.settings.load_profile("shared machine")
 USERS, ITEMS = 130, 40
 # Every number that a test could depend on, so that defaults may be tuned freely.
 TOY = (
-    "model.dim=8 model.layers=2 model.heads=2 model.inner=12 model.max_len=6 model.dropout=0.3 "
+    "model.dim=8 model.layers=2 model.heads=2 model.inner=12 model.max_len=6 "
     "model.router=hierarchical model.time_scales=2 model.adapter=4 model.router_rank=2 "
     "model.collaborative=true model.gate_init=0.1 "
     "memory.short_term=3 memory.long_term=3 memory.novelty=0.2 "
@@ -33,7 +33,9 @@ TOY = (
     "training.local_learning_rate=0.5 training.memory_mib=64 "
     "federation.draw=users federation.weighting=examples federation.max_weight=10"
 ).split()
-TOY_STAGE = "windows=0 positions=0 negatives=5 surprise=0.5 contrastive_temperature=0.2".split()
+TOY_STAGE = (
+    "dropout=0.3 windows=0 positions=0 negatives=5 surprise=0.5 contrastive_temperature=0.2".split()
+)
 TOY_LOSSES = "stages.alignment.contrastive_weight=0.3 stages.routing.balance_weight=0.2".split()
 STAGES = ("backbone", "alignment", "routing")
 

@@ -18,7 +18,9 @@ from fedrec.checkpoints.tensors import (
 from fedrec.data.sealed import read_sealed, write_sealed
 from fedrec.errors import CheckpointError
 
-FORMAT = 2  # 2: `catalogue` is a fingerprint of the keys and features of trained items alone
+# 2: `catalogue` is a fingerprint of the keys and features of trained items alone.
+# 3: the configuration has the dropout of every stage.
+FORMAT = 3
 
 _KINDS: tuple[tuple[str, type, str], ...] = (
     *((key, dict, "a table") for key in ("groups", "initial", "feature_dims", "config", "metrics")),

@@ -45,9 +45,9 @@ class FederationConfig:
     draw: what a cohort is drawn of, `users`, or `windows` of at most model.max_len of their
     training interactions: who has done more then trains more often, as when everybody's windows
     are in one place. users_per_round: size of the cohort, in these; drawn from (seed, round) over
-    all nodes; 0 = all. weighting: what a user's update counts: `examples`, `sqrt` of them, or
-    `uniform`; max_weight: its bound. beta_1, beta_2, tau: of the server optimiser (Reddi et al.
-    2021).
+    all nodes; 0 = all. weighting: what a user's update counts: `examples`, those of the windows
+    drawn or of the whole history, `sqrt` of them, or `uniform`; max_weight: its bound. beta_1,
+    beta_2, tau: of the server optimiser (Reddi et al. 2021).
     item_averaging: what the summed updates of a row of the item table are divided by: `cohort`, all
     that the round's users weigh, or `row`, what those weigh who met the item, but at least the
     share `row_share` of all. `row` tells the server how much weight met which item.
@@ -147,7 +147,7 @@ class FederationConfig:
 class ModelConfig:
     """The shape of the model.
 
-    dim, layers, heads, inner, max_len, dropout: of the SASRec backbone. visual, semantic: names of
+    dim, layers, heads, inner, max_len: of the SASRec backbone. visual, semantic: names of
     the feature files the two experts read. further: names of more feature files, separated by
     commas; each gets an expert of its name. collaborative: also read the item embeddings of the
     memory. router: `flat` (one expert a modality) or `hierarchical` (`time_scales` experts a
@@ -164,7 +164,6 @@ class ModelConfig:
     heads: int = 2
     inner: int = 256
     max_len: int = 50
-    dropout: float = 0.3
     visual: str = "image"
     semantic: str = "text"
     further: str = ""
@@ -173,7 +172,7 @@ class ModelConfig:
     time_scales: int = 3
     adapter: int = 64
     router_rank: int = 8
-    gate_init: float = 0.1
+    gate_init: float = 0.6
     gate: str = "learned"
     attention: str = "candidate"
     adapter_init: str = "identity"
@@ -193,7 +192,6 @@ class ModelConfig:
     def __post_init__(self) -> None:
         positive(self, "dim", "layers", "heads", "inner", "max_len", "time_scales")
         positive(self, "adapter", "router_rank", "gate_init")
-        between(self, "dropout", 0, 1)
         at_least(self, "squeeze", 0)
         one_of(self, "router", ("flat", "hierarchical"))
         one_of(self, "gate", ("learned", "frozen", "none"))
@@ -305,7 +303,9 @@ class StageConfig:
     rounds: at most; patience: evaluations without a better validation NDCG@10 before it stops, 0 =
     never. learning_rate: of the server optimiser; warmup_rounds: over which it grows linearly;
     final_rate: the share of it that a cosine decay ends at. backbone_rate: multiple of it for the
-    backbone group. contrastive_weight, contrastive_temperature, surprise: of the alignment loss,
+    backbone group. dropout: of the trunk, whether it trains or not: of the histories that it has
+    learnt from it is surer than of others, and experts that train beside it get less weight than
+    they deserve. contrastive_weight, contrastive_temperature, surprise: of the alignment loss,
     whose instances count 1 + surprise * (how unexpected the item is to the trunk).
     balance_weight: of the load-balancing loss. windows: of a user's history, trained on in a
     round at most, positions: predicted in a window, both drawn at random, 0 = all of them, or all
@@ -319,6 +319,7 @@ class StageConfig:
     warmup_rounds: int = 10
     final_rate: float = 1.0
     backbone_rate: float = 1.0
+    dropout: float = 0.3
     windows: int = 0
     positions: int = 0
     negatives: int = 200
@@ -338,6 +339,7 @@ class StageConfig:
         for key in ("final_rate", "backbone_rate", "contrastive_weight", "surprise"):
             at_least(self, key, 0)
         at_least(self, "balance_weight", 0)
+        between(self, "dropout", 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -362,6 +364,7 @@ class StagesConfig:
             rounds=40,
             learning_rate=1e-2,
             final_rate=0.1,
+            dropout=0.5,
             positions=16,
             negatives=100,
             contrastive_weight=0.1,
@@ -370,11 +373,13 @@ class StagesConfig:
     routing: StageConfig = field(
         default_factory=lambda: StageConfig(
             rounds=40,
-            learning_rate=4e-3,
+            learning_rate=1e-3,
             final_rate=0.1,
-            backbone_rate=0.1,
+            backbone_rate=0.01,
+            dropout=0.8,
             positions=16,
             negatives=100,
+            contrastive_weight=0.1,
             balance_weight=0.01,
         )
     )

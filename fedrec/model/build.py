@@ -36,7 +36,6 @@ def build_model(
                 heads=config.heads,
                 inner=config.inner,
                 max_len=config.max_len,
-                dropout=config.dropout,
             ),
             experts=experts,
             router=ROUTERS[config.router](

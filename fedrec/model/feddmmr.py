@@ -100,14 +100,20 @@ class FedDMMR(nn.Module):
             self.register_buffer("gate", gate, persistent=False)
 
     def encode(
-        self, item_ids: Tensor, keys: Tensor | None = None, at: Tensor | None = None
+        self,
+        item_ids: Tensor,
+        keys: Tensor | None = None,
+        at: Tensor | None = None,
+        *,
+        dropout: float = 0.0,
     ) -> Tensor:
-        """item_ids: [batch, seq], 0 = padding, on the left. keys: int32 [batch] for dropout, None
-        in evaluation. at: [batch, positions], those wanted, None = all.
+        """item_ids: [batch, seq], 0 = padding, on the left. keys: int32 [batch] for dropout at that
+        rate, None in evaluation. at: [batch, positions], those wanted, None = all.
 
         Returns hidden [batch, positions, dim].
         """
-        hidden: Tensor = self.backbone(self.item_embedding(item_ids), item_ids == 0, keys, at)
+        embedded, padding = self.item_embedding(item_ids), item_ids == 0
+        hidden: Tensor = self.backbone(embedded, padding, keys, at, dropout=dropout)
         return hidden
 
     def adapt(self, modalities: Mapping[str, Modality]) -> dict[str, Modality]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,19 @@ class View:
 
     at: [batch, positions], or None for all. bias: [batch, positions, seq], 0 where a position may
     look, very low elsewhere. ages: int32 [positions] or [batch, positions], how many items of the
-    window come after each. keys: int32 [batch] for dropout, None in evaluation.
+    window come after each. keys: int32 [batch] for dropout, None in evaluation. rate: of it.
     """
 
     at: Tensor | None
     bias: Tensor
     ages: Tensor
     keys: Tensor | None
+    rate: float
 
     @classmethod
-    def everything(cls, padding: Tensor, keys: Tensor | None, *, dtype: torch.dtype) -> View:
+    def everything(
+        cls, padding: Tensor, keys: Tensor | None, *, rate: float, dtype: torch.dtype
+    ) -> View:
         """Every position looks at itself and at what came before.
 
         padding: [batch, seq], True = padding. dtype: of the states that are attended to.
@@ -37,21 +40,21 @@ class View:
         unused = padding.to(dtype).mul(-1e9).unsqueeze(-2)
         bias = torch.minimum(unused, later)
         ages = torch.arange(seq - 1, -1, -1, dtype=torch.int32, device=padding.device)
-        return cls(None, bias, ages, keys)
+        return cls(None, bias, ages, keys, rate)
 
     def only(self, at: Tensor | None) -> View:
         """Of all positions those in `at`, [batch, positions]."""
         if at is None:
             return self
-        return View(at, take(self.bias, at), self.ages[at], self.keys)
+        return replace(self, at=at, bias=take(self.bias, at), ages=self.ages[at])
 
     def asking(self, hidden: Tensor) -> Tensor:
         """hidden: [batch, seq, dim] -> [batch, positions, dim]."""
         return hidden if self.at is None else take(hidden, self.at)
 
-    def dropout(self, values: Tensor, *, rate: float, site: int) -> Tensor:
+    def dropout(self, values: Tensor, *, site: int) -> Tensor:
         """values: [batch, positions, width] or [batch, heads, positions, width]."""
-        return keyed_dropout(values, self.keys, ages=self.ages, rate=rate, site=site)
+        return keyed_dropout(values, self.keys, ages=self.ages, rate=self.rate, site=site)
 
 
 def take(rows: Tensor, at: Tensor) -> Tensor:
@@ -62,9 +65,9 @@ def take(rows: Tensor, at: Tensor) -> Tensor:
 class SelfAttention(nn.Module):
     """Causal multi-head self-attention. Source: Vaswani et al. 2017, section 3.2."""
 
-    def __init__(self, *, dim: int, heads: int, dropout: float, site: int) -> None:
+    def __init__(self, *, dim: int, heads: int, site: int) -> None:
         super().__init__()
-        self.heads, self.dropout, self.site = heads, dropout, site
+        self.heads, self.site = heads, site
         self.queries_keys_values = nn.Linear(dim, 3 * dim)
         self.output = nn.Linear(dim, dim)
 
@@ -85,7 +88,7 @@ class SelfAttention(nn.Module):
             for q, k in zip(queries, keys, strict=True)
         ]
         weights = torch.softmax(torch.stack(logits, 1), dim=-1)  # [batch, heads, positions, seq]
-        weights = view.dropout(weights, rate=self.dropout, site=self.site)
+        weights = view.dropout(weights, site=self.site)
         mixed = [w @ v for w, v in zip(weights.unbind(1), values, strict=True)]
         output: Tensor = self.output(torch.cat(mixed, dim=-1))
         return output
@@ -94,10 +97,10 @@ class SelfAttention(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each with a residual and layer normalisation after it."""
 
-    def __init__(self, *, dim: int, heads: int, inner: int, dropout: float, site: int) -> None:
+    def __init__(self, *, dim: int, heads: int, inner: int, site: int) -> None:
         super().__init__()
-        self.dropout, self.site = dropout, site
-        self.attention = SelfAttention(dim=dim, heads=heads, dropout=dropout, site=site)
+        self.site = site
+        self.attention = SelfAttention(dim=dim, heads=heads, site=site)
         self.attention_norm = nn.LayerNorm(dim)
         self.expand, self.contract = nn.Linear(dim, inner), nn.Linear(inner, dim)
         self.feed_forward_norm = nn.LayerNorm(dim)
@@ -106,10 +109,10 @@ class Block(nn.Module):
         """hidden: [batch, seq, dim] -> [batch, positions, dim], of the positions in view."""
         asking = view.asking(hidden)
         mixed = self.attention(hidden, asking, view)
-        mixed = view.dropout(mixed, rate=self.dropout, site=self.site + 1)
+        mixed = view.dropout(mixed, site=self.site + 1)
         hidden = self.attention_norm(asking + mixed)
         mixed = self.contract(functional.gelu(self.expand(hidden)))
-        mixed = view.dropout(mixed, rate=self.dropout, site=self.site + 2)
+        mixed = view.dropout(mixed, site=self.site + 2)
         output: Tensor = self.feed_forward_norm(hidden + mixed)
         return output
 
@@ -121,16 +124,13 @@ class SASRec(nn.Module):
     Source: Kang & McAuley 2018, section III; post-norm and GELU as in BERT4Rec (Sun et al. 2019).
     """
 
-    def __init__(
-        self, *, dim: int, layers: int, heads: int, inner: int, max_len: int, dropout: float
-    ) -> None:
+    def __init__(self, *, dim: int, layers: int, heads: int, inner: int, max_len: int) -> None:
         super().__init__()
-        self.max_len, self.dropout = max_len, dropout
+        self.max_len = max_len
         self.positions = nn.Embedding(max_len, dim)
         self.input_norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(
-            Block(dim=dim, heads=heads, inner=inner, dropout=dropout, site=1 + 3 * layer)
-            for layer in range(layers)
+            Block(dim=dim, heads=heads, inner=inner, site=1 + 3 * layer) for layer in range(layers)
         )
 
     def forward(
@@ -139,19 +139,22 @@ class SASRec(nn.Module):
         padding: Tensor,
         keys: Tensor | None = None,
         at: Tensor | None = None,
+        *,
+        dropout: float = 0.0,
     ) -> Tensor:
         """Encode histories.
 
         embedded: [batch, seq, dim], item embeddings, oldest first, padded on the left.
-        padding: [batch, seq], True = padding. keys: int32 [batch] for dropout, None = evaluation.
-        at: [batch, positions], those wanted, which spares the last block the others; None = all.
+        padding: [batch, seq], True = padding. keys: int32 [batch] for dropout at that rate, None =
+        evaluation. at: [batch, positions], those wanted, which spares the last block the others;
+        None = all.
         Returns hidden [batch, positions, dim]; that of position t knows items 0..t only.
         """
         seq = embedded.shape[1]
         places = torch.arange(self.max_len - seq, self.max_len, device=embedded.device)
-        view = View.everything(padding, keys, dtype=embedded.dtype)
+        view = View.everything(padding, keys, rate=dropout, dtype=embedded.dtype)
         hidden: Tensor = self.input_norm(embedded + self.positions(places))
-        hidden = view.dropout(hidden, rate=self.dropout, site=0)
+        hidden = view.dropout(hidden, site=0)
         *earlier, last = self.blocks
         for block in earlier:
             hidden = block(hidden, view)

@@ -79,13 +79,13 @@ def window_losses(
     modalities: Mapping[str, Modality],
     personal: Personal = NOTHING_PERSONAL,
 ) -> WindowLosses:
-    """The losses of every window of a batch. The trunk is dropped out only where it trains.
+    """The losses of every window of a batch.
 
     personal: a row for every window, of its user's.
     """
     active = task.stage.active
-    keys = batch.keys if "backbone" in task.stage.trains else None
-    hidden = model.encode(batch.item_ids, keys, batch.wanted)
+    dropout = task.stage_config.dropout
+    hidden = model.encode(batch.item_ids, batch.keys, batch.wanted, dropout=dropout)
     adapted = model.adapt(modalities) if active.experts else {}
     in_batch = task.training.objective == "in_batch"
     scored = model.score(

@@ -16,7 +16,7 @@ def test_a_machine_may_differ_in_its_own_settings() -> None:
     assert to_flat(from_flat({})).keys() >= OF_ONE_MACHINE
 
 
-@pytest.mark.parametrize("key", ["run.seed", "model.dropout", "stages.routing.windows"])
+@pytest.mark.parametrize("key", ["run.seed", "stages.backbone.dropout", "stages.routing.windows"])
 def test_every_other_setting_counts(key: str) -> None:
     value = to_flat(from_flat({}))[key]
     changed = from_flat({key: value / 2 if isinstance(value, float) else int(value) + 1})

@@ -53,7 +53,7 @@ def test_overrides_come_after_the_file_and_the_last_one_wins(write) -> None:
         ("seed=7", "run.seed", 7),
         ("run.resume=true", "run.resume", True),
         ("model.visual=", "model.visual", ""),
-        ("model.dropout=0", "model.dropout", 0.0),
+        ("memory.novelty=0", "memory.novelty", 0.0),
         ("stages.backbone.learning_rate=1e-4", "stages.backbone.learning_rate", 1e-4),
     ],
 )
@@ -73,7 +73,7 @@ def test_overrides(override, key, value) -> None:
         ("model.dim=big", "model.dim = 'big': expected int, got str"),
         ("model.dim=true", "model.dim = True: expected int, got bool"),
         ("run.resume=1", "run.resume = 1: expected bool, got int"),
-        ("model.dropout=much", "model.dropout = 'much': expected float, got str"),
+        ("memory.novelty=much", "memory.novelty = 'much': expected float, got str"),
         ("model.dim=[1, 2]", r"model.dim = \[1, 2\]: expected int, got list"),
         ("model={dim = 3}", "unknown key 'model'"),
         ("model.dim=0", "^model.dim = 0: must be above 0"),

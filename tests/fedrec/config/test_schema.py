@@ -48,7 +48,8 @@ NOT_NEGATIVE = """
         "positions", "contrastive_weight", "surprise", "balance_weight",
     )
 ]  # fmt: skip
-BELOW_ONE = "federation.beta_1 federation.beta_2 model.dropout".split()
+BELOW_ONE = "federation.beta_1 federation.beta_2".split()
+BELOW_ONE += [f"stages.{stage}.dropout" for stage in STAGES]
 UP_TO_ONE = (
     "federation.min_replies evaluation.min_share evaluation.best_from training.gbce_calibration"
 ).split()

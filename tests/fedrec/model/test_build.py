@@ -21,7 +21,6 @@ OTHER = {
     "heads": "4",
     "inner": "20",
     "max_len": "5",
-    "dropout": "0.6",
     "visual": "text",
     "semantic": "",
     "further": "audio",

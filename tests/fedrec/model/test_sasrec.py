@@ -16,7 +16,7 @@ DIM, MAX_LEN = 8, 7
 
 def build(layers: int = 2) -> SASRec:
     torch.manual_seed(0)
-    return SASRec(dim=DIM, layers=layers, heads=2, inner=12, max_len=MAX_LEN, dropout=0.5)
+    return SASRec(dim=DIM, layers=layers, heads=2, inner=12, max_len=MAX_LEN)
 
 
 @pytest.fixture
@@ -35,11 +35,11 @@ def padded(*embedded: Tensor, seq: int = 0) -> tuple[Tensor, Tensor]:
 def encode(
     model: SASRec, *embedded: Tensor, keys: Tensor | None = None, at: Tensor | None = None
 ) -> Tensor:
-    return model(*padded(*embedded), keys, at)
+    return model(*padded(*embedded), keys, at, dropout=0.5)
 
 
 def identity_attention(dim: int, heads: int) -> SelfAttention:
-    attention = SelfAttention(dim=dim, heads=heads, dropout=0.0, site=0)
+    attention = SelfAttention(dim=dim, heads=heads, site=0)
     with torch.no_grad():
         attention.queries_keys_values.weight.copy_(torch.eye(dim).repeat(3, 1))
         attention.queries_keys_values.bias.zero_()
@@ -49,7 +49,7 @@ def identity_attention(dim: int, heads: int) -> SelfAttention:
 
 
 def attend(attention: SelfAttention, hidden: Tensor) -> Tensor:
-    view = View.everything(torch.zeros(hidden.shape[:2]).bool(), None, dtype=hidden.dtype)
+    view = View.everything(torch.zeros(hidden.shape[:2]).bool(), None, rate=0.0, dtype=hidden.dtype)
     return attention(hidden, hidden, view)
 
 
@@ -96,7 +96,7 @@ def test_positions_count_from_the_newest(model: SASRec) -> None:
     with torch.no_grad():
         model.positions.weight[:-2] += 100  # places of items older than the two newest
     torch.manual_seed(0)
-    fresh = SASRec(dim=DIM, layers=2, heads=2, inner=12, max_len=MAX_LEN, dropout=0.5)
+    fresh = SASRec(dim=DIM, layers=2, heads=2, inner=12, max_len=MAX_LEN)
     history = torch.randn(2, DIM)
     torch.testing.assert_close(encode(model, history), encode(fresh, history))
 

@@ -87,7 +87,8 @@ def test_the_training_loss_is_that_of_the_scores_of_evaluation(
     toy_config, toy_node, toy_model, toy_data, stage, router
 ) -> None:
     """Two ways of scoring once made stages incomparable."""
-    config = toy_config("model.dropout=0", f"model.router={router}", "training.random_cuts=false")
+    still = [f"stages.{stage}.dropout=0", "training.random_cuts=false"]
+    config = toy_config(f"model.router={router}", *still)
     node, model = toy_node(config), toy_model(config)
     asked = toy_node(config, data=asked_for_the_last_training_item(toy_data))
     task = node.task(stage)
@@ -124,7 +125,7 @@ def test_a_user_is_scored_the_same_alone_and_in_a_block(
 def test_evaluation_is_not_dropped_out_and_repeats_itself(toy_config, toy_node, toy_model) -> None:
     ranks = []
     for rate in (0.0, 0.9, 0.9):
-        config = toy_config(f"model.dropout={rate}")
+        config = toy_config(f"stages.routing.dropout={rate}")
         node = toy_node(config)
         ranks.append(node.rank(toy_model(config), STAGES["routing"].active, "test"))
     for other in ranks[1:]:

@@ -264,7 +264,7 @@ def test_fitting_what_is_personal_leaves_the_model_and_serves_the_user(engine) -
     assert {name: table.users.tolist() for name, table in kept.tables.items()} == {
         name: [int(node.trainable[[9]][0])] for name in PERSONAL_PARTS
     }
-    quiet = replace(task, stage=replace(task.stage, trains=("gate",)))  # without dropout
+    quiet = replace(task, stage_config=replace(task.stage_config, dropout=0.0))
     batch = node._step(node.trainable[[9]], task, 99, 0)
     rows = kept.rows(model, node.trainable[[9]]).values
     losses = [
