@@ -107,6 +107,8 @@ VARIANTS: dict[str, dict[str, dict[str, Value]]] = {
     "rates": {name: one for key in RATES for name, one in _half_and_twice(key).items()},
     "control": {
         "shuffled-features": {"run.data": SHUFFLED},
+        # The memory over ids is not shuffled; beside it this shows what content is worth alone.
+        "shuffled-without-collaborative": {"run.data": SHUFFLED, "model.collaborative": False},
     },
 }
 

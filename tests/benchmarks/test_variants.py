@@ -25,7 +25,9 @@ def test_no_two_variants_are_the_same() -> None:
 
 
 def test_a_rate_is_halved_and_doubled_from_the_configuration_at_hand() -> None:
-    base = from_flat({"stages.backbone.learning_rate": 0.003})
+    base = from_flat(
+        {"stages.backbone.learning_rate": 0.003, "stages.routing.learning_rate": 0.004}
+    )
     assert settings_of("rates/backbone.learning_rate-half", base) == {
         "stages.backbone.learning_rate": 0.0015
     }
