@@ -1,6 +1,7 @@
 """docs/results.md from the folder of a study, without measuring anything again.
 
-Everything between the two marks is replaced; what stands around them is left as it is.
+A data set's part stands between two marks of its name and is replaced; what stands around them is
+left as it is, so data sets of other studies stay. A part that is new comes last.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from study_results import METRIC, PROTOCOL, Measured
 from systems import SYSTEMS
 
 PAGE = Path("docs/results.md")
-PICTURE = "quality-by-round.svg"
-BEGIN = "<!-- benchmarks/results_page.py writes what follows; change it there -->"
-END = "<!-- benchmarks/results_page.py wrote what precedes -->"
+BEGIN = "<!-- {}: benchmarks/results_page.py writes what follows; change it there -->"
+END = "<!-- {}: benchmarks/results_page.py wrote what precedes -->"
 LEVELS = ("centralised", "item_knn", "popularity")
 EACH = ["system", "seed", *COLUMNS, "validation full NDCG@10", "chosen by validation", "s"]
 
@@ -34,16 +34,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="the study's folder")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page to write into")
     asked = parser.parse_args()
-    found = finished(asked.out)
-    trained = {name: run_folders(asked.out / name) for name in found}
-    panels = {name: curves(folders) for name, folders in trained.items() if folders}
-    if panels:
-        lines = {name: levels(found[name]) for name in panels}
-        draw(panels, lines, asked.page.parent / PICTURE)
-    before = asked.page.read_text(encoding="utf-8") if asked.page.exists() else "# Results\n"
-    text = with_part(before, generated(asked.out, found)).encode()
-    write_atomically(asked.page, lambda stream: stream.write(text))
-    print(f"{asked.page}; pictures of {', '.join(panels) or 'nothing'} beside it")
+    text = asked.page.read_text(encoding="utf-8") if asked.page.exists() else "# Results\n"
+    for name, models in finished(asked.out).items():
+        pictured = draw_courses(name, models, run_folders(asked.out / name), asked.page.parent)
+        text = with_part(text, name, generated(name, models, pictured))
+    write_atomically(asked.page, lambda stream: stream.write(text.encode()))
+    print(asked.page)
 
 
 def finished(out: Path) -> dict[str, list[Measured]]:
@@ -60,6 +56,17 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(path.parent / "run" for path in folder.glob(f"fedrec/seed-*/{RANKS}"))
 
 
+def draw_courses(
+    name: str, models: Sequence[Measured], folders: Sequence[Path], place: Path
+) -> str | None:
+    """The name of the picture of a data set's federations in `place`; None where there are none."""
+    if not folders:
+        return None
+    picture = f"quality-by-round-{name}.svg"
+    draw({name: curves(folders)}, {name: levels(models)}, place / picture)
+    return picture
+
+
 def levels(models: Sequence[Measured]) -> dict[str, float]:
     """What stands as a line in the picture: validation, mean over seeds."""
     named = {model.name: model for model in models}
@@ -70,59 +77,58 @@ def levels(models: Sequence[Measured]) -> dict[str, float]:
     }
 
 
-def with_part(page: str, part: str) -> str:
-    """The page with `part` between the marks, at its end where it has none."""
-    if (BEGIN in page) != (END in page):
-        raise ConfigError(f"the page has only one of the marks {BEGIN!r} and {END!r}")
-    head, _, rest = page.partition(BEGIN)
-    tail = rest.partition(END)[2] or "\n"
-    return f"{head.rstrip()}\n\n{BEGIN}\n\n{part.strip()}\n\n{END}{tail}"
+def with_part(page: str, name: str, part: str) -> str:
+    """The page with `part` between the marks of a data set, at its end where it has none."""
+    begin, end = BEGIN.format(name), END.format(name)
+    if (begin in page) != (end in page):
+        raise ConfigError(f"the page has only one of the marks {begin!r} and {end!r}")
+    head, _, rest = page.partition(begin)
+    tail = rest.partition(end)[2] or "\n"
+    return f"{head.rstrip()}\n\n{begin}\n\n{part.strip()}\n\n{end}{tail}"
 
 
-def generated(out: Path, found: Mapping[str, Sequence[Measured]]) -> str:
-    """Tables, picture, conditions, and every run."""
-    picture = (
-        f"![Validation by round]({PICTURE})\n\nValidation full NDCG@10 after each round, the "
-        "stages one after the other: mean over the seeds, and their range. Grey lines: the same "
-        "number of systems that have no rounds."
-    )
-    parts = [f"## {name}\n\n{report(models)}" for name, models in found.items()]
-    shown = [picture] if any(run_folders(out / name) for name in found) else []
-    return "\n\n".join([*parts, *shown, made_on(found), *map(each, found.items())])
+def generated(name: str, models: Sequence[Measured], picture: str | None) -> str:
+    """Tables, picture, conditions, and every run of a data set."""
+    parts = [f"## {name}", report(models)]
+    if picture:
+        parts.append(
+            f"![Validation by round]({picture})\n\nValidation full NDCG@10 after each round, the "
+            "stages one after the other: mean over the seeds, and their range. Grey lines: the "
+            "same number of systems that have no rounds."
+        )
+    return "\n\n".join([*parts, made_on(name, models), each(models)])
 
 
-def made_on(found: Mapping[str, Sequence[Measured]]) -> str:
+def made_on(name: str, models: Sequence[Measured]) -> str:
     """Command, commits, machines and versions; one line each where runs agree."""
-    about = [run for models in found.values() for model in models for run in model.about.values()]
+    about = [run for model in models for run in model.about.values()]
     commits = unique(run["commit"] for run in about)
     machines = unique(
         headline({k: v for k, v in run["conditions"].items() if k != "load_average"})
         for run in about
     )
     lines = [
-        f"    {command(found, about)}",
+        f"    {command(name, about)}",
         f"Commit: {', '.join(commits)}." if commits else "",
         f"Made on: {'; '.join(machines)}.",
     ]
-    return "## How these were made\n\n" + "\n\n".join(filter(None, lines))
+    return "### How these were made\n\n" + "\n\n".join(filter(None, lines))
 
 
-def command(data: Iterable[str], about: Sequence[Mapping[str, Any]]) -> str:
+def command(name: str, about: Sequence[Mapping[str, Any]]) -> str:
     """What makes these runs, from nothing."""
     settings = unique(" ".join(run["settings"]) for run in about)
     systems = unique(run["system"] for run in about)
-    words = ["python benchmarks/accuracy.py", *settings, "--data", *data]
+    words = ["python benchmarks/accuracy.py", *settings, "--data", name]
     unasked = {name for name, entry in SYSTEMS.items() if entry.by_default}
     words += ["--systems", *systems] if set(systems) != unasked else []
     words += ["--seeds", str(1 + max(run["seed"] for run in about))]
     return " ".join(words + (["--quick"] if any(run["quick"] for run in about) else []))
 
 
-def each(named: tuple[str, Sequence[Measured]]) -> str:
+def each(models: Sequence[Measured]) -> str:
     """Every run of a data set: a line a model and seed."""
-    name, models = named
-    rows = [row for model in models for row in lines_of(model)]
-    return f"### Each run, {name}\n\n{table(EACH, rows)}"
+    return f"### Each run\n\n{table(EACH, [row for model in models for row in lines_of(model)])}"
 
 
 def lines_of(model: Measured) -> list[list[str]]:

@@ -53,15 +53,15 @@ def test_a_picture_of_the_same_numbers_has_the_same_bytes(
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def test_only_what_stands_between_the_marks_is_replaced() -> None:
-    page = results_page.with_part("# Results\n\nFirst words.\n", "old")
-    page = page.replace(results_page.END, results_page.END + "\n\nLast words.")
-    again = results_page.with_part(page, "new")
-    assert again.startswith(f"# Results\n\nFirst words.\n\n{results_page.BEGIN}\n\nnew\n\n")
-    assert again.endswith(f"{results_page.END}\n\nLast words.\n")
-    assert results_page.with_part(again, "new") == again
+def test_only_what_stands_between_the_marks_of_a_data_set_is_replaced() -> None:
+    page = results_page.with_part("# Results\n\nFirst words.\n", "shop", "old")
+    page = results_page.with_part(page, "ward", "other") + "\nLast words.\n"
+    again = results_page.with_part(page, "shop", "new")
+    assert again == page.replace("old", "new")
+    begin, end = (mark.format("shop") for mark in (results_page.BEGIN, results_page.END))
+    assert again.startswith(f"# Results\n\nFirst words.\n\n{begin}\n\nnew\n\n{end}\n")
     with pytest.raises(ConfigError, match="only one of the marks"):
-        results_page.with_part(results_page.BEGIN, "new")
+        results_page.with_part(begin, "shop", "new")
 
 
 def test_the_page_has_tables_picture_conditions_and_every_run(
@@ -74,8 +74,9 @@ def test_the_page_has_tables_picture_conditions_and_every_run(
     results_page.main()
     text = page.read_text()
     assert f"## {shop.name}\n\n| system (test) |" in text
-    assert "![Validation by round](quality-by-round.svg)" in text
-    assert (page.parent / "quality-by-round.svg").read_bytes().startswith(b"<?xml")
+    picture = f"quality-by-round-{shop.name}.svg"
+    assert f"![Validation by round]({picture})" in text
+    assert (page.parent / picture).read_bytes().startswith(b"<?xml")
     assert "python benchmarks/accuracy.py run.threads=1" in text
     assert f"--data {shop.name} --seeds 2\n" in text
     runs = text.split("### Each run")[1].splitlines()
