@@ -205,6 +205,7 @@ def test_without_a_memory_all_that_the_experts_bring_is_nothing(
     federate: Federate, small_config: Configure
 ) -> None:
     forced = {"stages.alignment.rounds": 0, "stages.force": True}
+    forced |= {"stages.routing.contrastive_weight": 0.0}  # which asks no memory
     config = small_config({**forced, "memory.short_term": 0, "memory.long_term": 0})
     run_stages(federate, config)
     before, after = (by_group(checkpoint(config, s).arrays) for s in ("backbone", "routing"))
