@@ -36,7 +36,10 @@ TOY = (
 TOY_STAGE = (
     "dropout=0.3 windows=0 positions=0 negatives=5 surprise=0.5 contrastive_temperature=0.2".split()
 )
-TOY_LOSSES = "stages.alignment.contrastive_weight=0.3 stages.routing.balance_weight=0.2".split()
+TOY_LOSSES = (
+    "stages.alignment.contrastive_weight=0.3 stages.routing.contrastive_weight=0 "
+    "stages.routing.balance_weight=0.2"
+).split()
 STAGES = ("backbone", "alignment", "routing")
 
 
