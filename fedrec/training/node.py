@@ -313,7 +313,7 @@ class Node:
         return Memory(memory.item_ids.to(device), memory.age.to(device), memory.visible.to(device))
 
 
-def _pairs(step: Batch, users: int) -> NDArray[np.int64]:
+def _pairs(step: Batch, users: int) -> NDArray[np.float64]:
     """How many (input, target) pairs each user's windows of a step hold: [users]."""
     held = (step.item_ids > 0).sum(-1).cpu().numpy()
     return np.bincount(step.user.cpu().numpy(), weights=held, minlength=users)

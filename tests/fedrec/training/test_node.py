@@ -145,12 +145,14 @@ def test_who_is_drawn_by_windows_trains_on_as_many_and_counts_by_their_examples(
     places = np.flatnonzero(node.drawn_from[:] == user).tolist()
     assert len(places) == windows
     task = node.task("backbone")
+    model, bound = toy_model(config), config.federation.max_weight
+    assert pairs % length and length < bound
     for count, examples in ((1, {length, pairs % length}), (windows, {pairs})):
         batch = node._step(np.array([user]), task, 1, 0, np.array([count]))
         assert len(batch.user) == count
-        update = node.train(toy_model(config), task, 1, places[:count])
-        bound = config.federation.max_weight
-        assert update.weight_sum in {min(number, bound) for number in examples}
+        rounds = [node.train(model, task, number, places[:count]) for number in range(1, 40)]
+        expected = {min(number, bound) for number in examples}
+        assert {update.weight_sum for update in rounds} == expected
 
 
 def test_windows_of_one_user_are_one_user_who_trains(toy_config, toy_node, toy_model) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,13 @@ def test_the_same_user_draws_the_same_again() -> None:
 )
 def test_any_other_key_draws_differently(other) -> None:
     assert draw(0, "a", 3, 17) != draw(*other)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, 2**32, 2**40])
+def test_a_generator_is_numpys_from_the_list_of_its_values(seed) -> None:
+    """However large a seed is, and however it is passed on."""
+    plain = np.random.default_rng([seed, zlib.crc32(b"a"), 3, 17])
+    assert draw(seed, "a", 3, 17) == plain.integers(0, 2**60, size=3).tolist()
 
 
 def cohort(round_number: int, *, population: int, size: int) -> list[int]:
