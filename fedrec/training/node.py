@@ -316,7 +316,8 @@ class Node:
 def _pairs(step: Batch, users: int) -> NDArray[np.float64]:
     """How many (input, target) pairs each user's windows of a step hold: [users]."""
     held = (step.item_ids > 0).sum(-1).cpu().numpy()
-    return np.bincount(step.user.cpu().numpy(), weights=held, minlength=users)
+    found = np.bincount(step.user.cpu().numpy(), weights=held, minlength=users)
+    return np.asarray(found, dtype=np.float64)
 
 
 def stage_task(config: Config, stage_name: str) -> StageTask:
