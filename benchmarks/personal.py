@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedrec.checkpoints.tensors import model_arrays, put_arrays, read_tensors, write_tensors
-from fedrec.config import Config, load_config, to_flat
-from fedrec.config.schema import PERSONAL_PARTS
+from fedrec.config import PERSONAL_PARTS, Config, load_config, to_flat
 from fedrec.evaluation.metrics import metric_values
 from fedrec.evaluation.significance import paired_bootstrap
 from fedrec.evaluation.targets import users_with_target

@@ -82,6 +82,7 @@ VARIANTS: dict[str, dict[str, dict[str, Value]]] = {
     "losses": {
         "without-contrastive": {"stages.alignment.contrastive_weight": 0.0},
         "without-surprise": {"stages.alignment.surprise": 0.0},
+        "sampled-softmax": {"training.objective": "sampled_softmax"},
         "bce": {"training.objective": "bce"},
         "gbce": {"training.objective": "gbce"},
         "in-batch": {"training.objective": "in_batch"},

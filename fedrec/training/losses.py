@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +27,7 @@ from fedrec.training.objectives import (
     info_nce,
     load_balance,
     sampled_softmax,
+    scaled_softmax,
 )
 
 
@@ -40,19 +41,22 @@ class StageTask:
 
     def objective(self, num_items: int) -> Objective:
         """The loss of a position, as configured."""
-        if self.training.objective == "gbce":
-            calibration = self.training.gbce_calibration
-            return partial(
-                generalised_binary_cross_entropy, num_items=num_items, calibration=calibration
-            )
-        return OBJECTIVES[self.training.objective]
+        return OBJECTIVES[self.training.objective](num_items, self.training)
 
 
-OBJECTIVES: dict[str, Objective] = {
-    "sampled_softmax": sampled_softmax,
-    "bce": binary_cross_entropy,
-    "in_batch": sampled_softmax,
+def _generalised(num_items: int, training: TrainingConfig) -> Objective:
+    calibration = training.gbce_calibration
+    return partial(generalised_binary_cross_entropy, num_items=num_items, calibration=calibration)
+
+
+OBJECTIVES: dict[str, Callable[[int, TrainingConfig], Objective]] = {
+    "scaled_softmax": lambda num_items, _: partial(scaled_softmax, num_items=num_items),
+    "sampled_softmax": lambda *_: sampled_softmax,
+    "bce": lambda *_: binary_cross_entropy,
+    "gbce": _generalised,
+    "in_batch": lambda *_: sampled_softmax,
 }
+"""Name -> the objective for so many items, as configured."""
 
 
 @dataclass(frozen=True)

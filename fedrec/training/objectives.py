@@ -27,6 +27,17 @@ def sampled_softmax(positive: Tensor, negative: Tensor, counts: Tensor) -> Tenso
     return -functional.log_softmax(logits, dim=-1)[..., 0]
 
 
+def scaled_softmax(positive: Tensor, negative: Tensor, counts: Tensor, *, num_items: int) -> Tensor:
+    """Cross-entropy of the target against the whole catalogue, as the sampled negatives estimate
+    it: each stands for so many of the other items that together they stand for all of them.
+
+    Source: importance sampling, Bengio & Senecal 2008, section III, of uniform draws.
+    """
+    drawn = counts.sum(-1, keepdim=True).clamp_min(1)
+    each = torch.log((num_items - 1) / drawn.to(negative.dtype))
+    return sampled_softmax(positive, negative + each, counts)
+
+
 def binary_cross_entropy(positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:
     """Mean of -log s(positive) and every -log(1 - s(negative)).
 

@@ -98,6 +98,24 @@ def test_some_windows_and_positions_drawn_at_random() -> None:
     assert len(seen) == 39  # every pair is drawn at some time
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(6, 200))
+def test_one_window_of_many_draws_what_a_choice_would(seed, interactions, negatives) -> None:
+    sampling = replace(SAMPLING, windows=1, negatives=negatives)
+    own = history(list(range(1, interactions + 1)))
+    num_items = max(interactions + 1, sampling.num_items)
+    (found,) = user_windows(
+        own, np.random.default_rng(seed), replace(sampling, num_items=num_items), user=0
+    )
+    generator = np.random.default_rng(seed)
+    spans = window_spans(interactions - 1, sampling.length)
+    if len(spans) > 1:
+        spans = [spans[generator.choice(len(spans), 1, replace=False)[0]]]
+    drawn = draw_negatives(generator, own.items, num_items=num_items, count=negatives)
+    assert [(found.start, found.end)] == spans
+    assert found.negatives.tolist() == drawn.tolist()
+    assert found.key == generator.integers(-(2**31), 2**31, size=1)[0]
+
+
 def test_more_windows_and_positions_than_there_are() -> None:
     own = history(list(range(1, 8)))
     many = replace(SAMPLING, windows=99, positions=99)

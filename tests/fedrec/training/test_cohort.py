@@ -149,7 +149,7 @@ def test_a_proximal_term_holds_updates_back_from_the_second_step_on(engine) -> N
     assert length(4, 2.0) < 1.5 * length(1, 0.0) < length(4, 0.0)
 
 
-@pytest.mark.parametrize("objective", ["gbce", "in_batch"])
+@pytest.mark.parametrize("objective", ["scaled_softmax", "gbce", "in_batch"])
 def test_other_objectives_equal_the_plain_loop(engine, objective) -> None:
     parts = engine("training.local_steps=2", f"training.objective={objective}")
     assert_same(train(parts, "backbone"), plain_loop(parts, "backbone"))

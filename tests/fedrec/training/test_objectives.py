@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from fedrec.training.objectives import (
     info_nce,
     load_balance,
     sampled_softmax,
+    scaled_softmax,
 )
 
 POSITIVE = torch.tensor([1.0])
@@ -69,6 +72,36 @@ def test_sampled_softmax_of_no_negatives_at_all_is_zero() -> None:
         assert gradient.tolist() == [0.0, 0.0]
 
 
+def test_scaled_softmax_by_hand() -> None:
+    loss = scaled_softmax(POSITIVE, NEGATIVE, COUNTS, num_items=11)  # each of two stands for five
+    expected = -math.log(math.e / (math.e + 5 * (1 + math.exp(2))))
+    torch.testing.assert_close(loss, torch.tensor([expected]))
+
+
+def test_scaled_softmax_of_all_other_items_is_the_cross_entropy() -> None:
+    scores = torch.tensor([[0.3, -1.0, 2.0, 0.5]])
+    loss = scaled_softmax(scores[:, 0], scores[:, 1:], ALL, num_items=4)
+    torch.testing.assert_close(loss[0], functional.cross_entropy(scores, torch.tensor([0])))
+
+
+def test_scaled_softmax_pulls_at_the_target_as_the_whole_catalogue_does() -> None:
+    """On the mean of many draws of few negatives; without the factor it lets go too early."""
+    torch.manual_seed(0)
+    scores = torch.randn(201)
+    scores[0] = 5.0
+    drawn = torch.randint(1, 201, (4000, 50))
+    counts = torch.ones(4000, 50, dtype=torch.bool)
+
+    def pull(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> float:
+        own = scores[0].expand(4000).clone().requires_grad_()
+        (found,) = torch.autograd.grad(loss(own, scores[drawn], counts).sum(), own)
+        return float(found.mean())
+
+    whole = float(torch.softmax(scores, dim=0)[0]) - 1
+    assert pull(partial(scaled_softmax, num_items=201)) == pytest.approx(whole, rel=0.03)
+    assert abs(pull(sampled_softmax)) < 0.6 * abs(whole)
+
+
 def test_binary_cross_entropy_by_hand() -> None:
     loss = binary_cross_entropy(POSITIVE, NEGATIVE, COUNTS)
     expected = (softplus(-1) + softplus(0) + softplus(2)) / 3
@@ -88,7 +121,11 @@ def test_gbce_raises_the_targets_probability_to_beta(calibration: float, power: 
     torch.testing.assert_close(loss, torch.tensor([expected]))
 
 
-@pytest.mark.parametrize("objective", [sampled_softmax, binary_cross_entropy])
+SCALED = partial(scaled_softmax, num_items=30)
+ALL_BUT_GBCE = pytest.mark.parametrize("objective", [sampled_softmax, SCALED, binary_cross_entropy])
+
+
+@ALL_BUT_GBCE
 def test_what_counts_may_be_said_once_for_all_positions(objective) -> None:
     torch.manual_seed(0)
     positive, negative = torch.randn(4, 6), torch.randn(4, 6, 9)
@@ -130,7 +167,7 @@ def test_full_calibration_undoes_the_sampling() -> None:
     assert float(score.grad) == pytest.approx(0.0, abs=1e-7)
 
 
-@pytest.mark.parametrize("objective", [sampled_softmax, binary_cross_entropy])
+@ALL_BUT_GBCE
 def test_the_loss_falls_with_the_target_and_rises_with_the_negatives(objective) -> None:
     positive = POSITIVE.clone().requires_grad_()
     negative = NEGATIVE.clone().requires_grad_()
@@ -139,7 +176,7 @@ def test_the_loss_falls_with_the_target_and_rises_with_the_negatives(objective) 
     assert (negative.grad[0, :2] > 0).all() and float(negative.grad[0, 2]) == 0
 
 
-@pytest.mark.parametrize("objective", [sampled_softmax, binary_cross_entropy])
+@ALL_BUT_GBCE
 def test_without_any_negative_the_loss_is_finite(objective) -> None:
     assert torch.isfinite(objective(POSITIVE, NEGATIVE, ~ALL)).all()
 

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedrec.config import Config
-from fedrec.config.schema import PERSONAL_PARTS
+from fedrec.config import PERSONAL_PARTS, Config
 from fedrec.evaluation.targets import users_with_target
 from fedrec.model.feddmmr import FedDMMR, Modality
 from fedrec.stages import STAGES, stage_groups
