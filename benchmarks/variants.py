@@ -69,7 +69,7 @@ VARIANTS: dict[str, dict[str, dict[str, Value]]] = {
         "without-balance": {"stages.routing.balance_weight": 0.0},
     },
     "gate": {
-        "frozen": {"model.gate": "frozen"},
+        "frozen-small": {"model.gate": "frozen", "model.gate_init": 0.1},
         "none": {"model.gate": "none"},
     },
     "attention": {

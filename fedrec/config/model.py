@@ -40,7 +40,7 @@ class ModelConfig:
     time_scales: int = 3
     adapter: int = 64
     router_rank: int = 8
-    gate_init: float = 0.6
+    gate_init: float = 1.0
     gate: str = "learned"
     attention: str = "candidate"
     adapter_init: str = "identity"

@@ -154,7 +154,7 @@ class StagesConfig:
             rounds=40,
             learning_rate=1e-2,
             final_rate=0.1,
-            dropout=0.5,
+            dropout=0.8,
             positions=16,
             negatives=100,
             contrastive_weight=0.1,
