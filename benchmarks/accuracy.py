@@ -23,12 +23,21 @@ import study
 from main_job import COLUMNS, spread
 from measuring import arguments, conditions, publish, table
 from study import Task
-from study_results import LOOKED_AT, METRIC, PROTOCOL, Measured, comparisons, load_study, share
+from study_results import (
+    COMPARED,
+    LOOKED_AT,
+    METRIC,
+    PROTOCOL,
+    Measured,
+    comparisons,
+    load_study,
+    share,
+)
 from systems import SYSTEMS
 
 OUT = Path("runs/accuracy")
 HEADER = ["system (test)", *COLUMNS, "validation full NDCG@10", "seeds"]
-AGAINST = ["full NDCG@10 of", "against", *LOOKED_AT]
+AGAINST = ["difference of", "to", *COMPARED]
 
 
 def main() -> None:
@@ -163,7 +172,7 @@ def row(model: Measured) -> list[str]:
 
 
 def differences(found: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """A line a pair: difference, interval and p-value in each split."""
+    """A line a pair: difference, interval and p-value in all that is compared."""
     lines: dict[tuple[str, str], list[str]] = {}
     for one in found:
         cell = f"{one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}], p {one['p']:.4f}"

@@ -30,6 +30,12 @@ LOOKED_AT = ("validation", "test", POOLED)
 """Where systems are compared; pooled: of every user the mean of both splits."""
 FURTHER = [("routing", "backbone"), ("routing", "item_knn"), ("backbone", "fedavg")]
 PROTOCOL, METRIC = "full", "ndcg@10"
+COMPARED = {
+    **{f"full NDCG@10, {split}": (split, PROTOCOL, METRIC) for split in LOOKED_AT},
+    "s100 HR@10, test": ("test", "sampled100", "hr@10"),
+    "s100 NDCG@10, test": ("test", "sampled100", "ndcg@10"),
+}
+"""In what systems are compared: heading -> split, protocol and metric."""
 _CHUNK_VALUES = 4_000_000
 
 
@@ -96,21 +102,28 @@ def _seed(path: Path) -> int:
 
 
 def comparisons(models: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Every model against the one before it, and `FURTHER` pairs, where both are there: on
-    validation, on test, and on both pooled."""
+    """Every model against the one before it, and `FURTHER` pairs, where both are there, in all that
+    is compared."""
     named = {model.name: model for model in models}
     pairs = [(of.name, against.name) for against, of in pairwise(models)]
     pairs += [pair for pair in FURTHER if pair not in pairs and named.keys() >= set(pair)]
     return [
-        {"of": of, "against": against, "split": split, **compare(named[of], named[against], split)}
+        {
+            "of": of,
+            "against": against,
+            "in": heading,
+            **compare(named[of], named[against], *asked),
+        }
         for of, against in pairs
-        for split in LOOKED_AT
+        for heading, asked in COMPARED.items()
     ]
 
 
-def compare(first: Measured, second: Measured, split: str) -> dict[str, Any]:
-    """Mean difference of full NDCG@10, its 95 % bootstrap interval, the sign-flip p-value."""
-    x, y = paired(first, second, split)
+def compare(
+    first: Measured, second: Measured, split: str, protocol: str, metric: str
+) -> dict[str, Any]:
+    """Mean difference of a metric, its 95 % bootstrap interval, the sign-flip p-value."""
+    x, y = paired(first, second, split, protocol, metric)
     low, high = paired_bootstrap(x, y, seed=0)
     return {
         "difference": float((x - y).mean()),
@@ -123,17 +136,19 @@ def compare(first: Measured, second: Measured, split: str) -> dict[str, Any]:
 
 def share(first: Measured, second: Measured, split: str) -> dict[str, Any]:
     """How much of the second's mean full NDCG@10 the first reaches, with a 95 % interval."""
-    x, y = paired(first, second, split)
+    x, y = paired(first, second, split, PROTOCOL, METRIC)
     if not y.any():
         raise DataError(f"{second.name} has a mean of 0 in {split}: nothing can be a share of it")
     low, high = ratio_bootstrap(x, y, seed=0)
     return {"ratio": float(x.mean() / y.mean()), "low": low, "high": high, "users": len(x)}
 
 
-def paired(first: Measured, second: Measured, split: str) -> tuple[Floats, Floats]:
+def paired(
+    first: Measured, second: Measured, split: str, protocol: str, metric: str
+) -> tuple[Floats, Floats]:
     """Per-user values of both, in the same order. Raises DataError where they were asked
     different things."""
-    x, y = first.values(split), second.values(split)
+    x, y = first.values(split, protocol, metric), second.values(split, protocol, metric)
     if x.keys() != y.keys():
         raise DataError(
             f"{first.name} ({len(x)}) and {second.name} ({len(y)}) ranked different targets "

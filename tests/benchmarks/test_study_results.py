@@ -73,10 +73,13 @@ def test_pooled_leaves_out_users_of_one_split_alone() -> None:
 
 def test_every_model_is_compared_with_the_one_before_it() -> None:
     found = study_results.comparisons([B, A])
-    assert [(one["of"], one["against"], one["split"]) for one in found] == [
-        ("a", "b", split) for split in ("validation", "test", "pooled")
+    full = [f"full NDCG@10, {split}" for split in ("validation", "test", "pooled")]
+    assert [(one["of"], one["against"], one["in"]) for one in found] == [
+        ("a", "b", heading) for heading in [*full, "s100 HR@10, test", "s100 NDCG@10, test"]
     ]
-    first = found[0]
+    first, *_, hits, gain = found
+    assert hits["difference"] == pytest.approx(1 / 3)  # b misses user 4, whom both seeds of a hit
+    assert gain["difference"] == pytest.approx((1 + LOG3) / 2 / 3)
     differences = [1 - LOG3, LOG3 / 2 - LOG3, 0.0]
     assert first["difference"] == pytest.approx(np.mean(differences))
     assert first["users"] == 3
@@ -125,7 +128,7 @@ def test_a_ratio_does_not_depend_on_how_many_resamples_fit_at_a_time(
 def test_systems_that_were_asked_different_things_are_not_compared() -> None:
     runs = {0: {"test": ranked("test", [1, 1, 1], (4, 7, 8))}}
     with pytest.raises(DataError, match="different targets"):
-        study_results.compare(A, Measured("c", "c", runs, {}), "test")
+        study_results.compare(A, Measured("c", "c", runs, {}), "test", "full", "ndcg@10")
     uneven = {**A.runs, 2: {"test": ranked("test", [1], (4,))}}
     with pytest.raises(DataError, match="its seeds"):
         Measured("d", "d", uneven, {}).values("test")
