@@ -172,7 +172,7 @@ def row(model: Measured) -> list[str]:
 
 
 def differences(found: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """A line a pair: difference, interval and p-value in all that is compared."""
+    """A line a pair: difference, interval and p-value by each of `COMPARED`."""
     lines: dict[tuple[str, str], list[str]] = {}
     for one in found:
         cell = f"{one['difference']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}], p {one['p']:.4f}"

@@ -35,7 +35,7 @@ COMPARED = {
     "s100 HR@10, test": ("test", "sampled100", "hr@10"),
     "s100 NDCG@10, test": ("test", "sampled100", "ndcg@10"),
 }
-"""In what systems are compared: heading -> split, protocol and metric."""
+"""What systems are compared by: heading -> split, protocol and metric."""
 _CHUNK_VALUES = 4_000_000
 
 
@@ -102,8 +102,8 @@ def _seed(path: Path) -> int:
 
 
 def comparisons(models: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Every model against the one before it, and `FURTHER` pairs, where both are there, in all that
-    is compared."""
+    """Every model against the one before it, and `FURTHER` pairs, where both are there, by each of
+    `COMPARED`."""
     named = {model.name: model for model in models}
     pairs = [(of.name, against.name) for against, of in pairwise(models)]
     pairs += [pair for pair in FURTHER if pair not in pairs and named.keys() >= set(pair)]

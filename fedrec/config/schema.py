@@ -1,4 +1,4 @@
-"""All settings by section. Defaults stand here and beside it, and nowhere else."""
+"""All settings by section. The defaults that count stand here and in the other sections' files."""
 
 from __future__ import annotations
 
