@@ -26,7 +26,8 @@ def test_the_tables_have_every_model_every_pair_and_the_price(
     assert {name: seeds[name] for name in NAMES} == {
         name: "2" if name in ("random", "centralised") else "1" for name in NAMES
     }
-    assert text.count(", p ") == 3 * (len(NAMES) - 1 + 2)  # neighbours, and routing over two others
+    pairs = len(NAMES) - 1 + 2  # neighbours, and routing over two others
+    assert text.count(", p ") == len(accuracy.COMPARED) * pairs
     assert text.count("backbone / centralised, full NDCG@10") == 3
 
 

