@@ -22,9 +22,7 @@ def sampled_softmax(positive: Tensor, negative: Tensor, counts: Tensor) -> Tenso
 
     Source: Jean et al. 2015, section 3; for sequences Klenitskiy & Vasilev 2023.
     """
-    excluded = torch.zeros_like(counts, dtype=negative.dtype).masked_fill(~counts, _EXCLUDED)
-    logits = torch.cat([positive.unsqueeze(-1), negative + excluded], dim=-1)
-    return -functional.log_softmax(logits, dim=-1)[..., 0]
+    return _cross_entropy(positive, negative, negative.new_zeros(()), counts)
 
 
 def scaled_softmax(positive: Tensor, negative: Tensor, counts: Tensor, *, num_items: int) -> Tensor:
@@ -35,7 +33,14 @@ def scaled_softmax(positive: Tensor, negative: Tensor, counts: Tensor, *, num_it
     """
     drawn = counts.sum(-1, keepdim=True).clamp_min(1)
     each = torch.log((num_items - 1) / drawn.to(negative.dtype))
-    return sampled_softmax(positive, negative + each, counts)
+    return _cross_entropy(positive, negative, each, counts)
+
+
+def _cross_entropy(positive: Tensor, negative: Tensor, each: Tensor, counts: Tensor) -> Tensor:
+    """each: logarithm of how many items a negative stands for, broadcast to counts."""
+    standing_for = each.expand(counts.shape).masked_fill(~counts, _EXCLUDED)
+    logits = torch.cat([positive.unsqueeze(-1), negative + standing_for], dim=-1)
+    return -functional.log_softmax(logits, dim=-1)[..., 0]
 
 
 def binary_cross_entropy(positive: Tensor, negative: Tensor, counts: Tensor) -> Tensor:

@@ -34,8 +34,9 @@ def test_nothing_of_it_is_in_any_reply(
 ) -> None:
     """The replies of a whole run: the same records, names, shapes and sizes as where nobody keeps
     anything, and none of the kept numbers."""
-    _, plain = run(federate, small_config(run={"out": str(tmp_path / "plain")}))
-    _, grid = run(federate, small_config(KEEPS))
+    seed = 1  # one of millions of pairs of float32 may be equal by chance; with this seed none is
+    _, plain = run(federate, small_config(run={"out": str(tmp_path / "plain"), "seed": seed}))
+    _, grid = run(federate, small_config(KEEPS, run={"seed": seed}))
 
     kept = [
         value
@@ -47,16 +48,14 @@ def test_nothing_of_it_is_in_any_reply(
         if value
     ]
     assert len(kept) > 100
-    alike = 0
     for theirs, ours in zip(plain.received, grid.received, strict=True):
         assert contents(theirs) == contents(ours)
         assert payload_bytes([theirs]) == payload_bytes([ours])
         for record in ours.content.array_records.values():
             for array in record.values():
-                alike += int(np.isin(array.numpy(), np.float32(kept)).sum())
+                assert not np.isin(array.numpy(), np.float32(kept)).any()
         for record in ours.content.metric_records.values():
             assert not set(record.values()) & set(kept)
-    assert alike <= 2  # of millions of pairs of float32, one or two are equal by chance
 
 
 def contents(reply: Message) -> dict[str, Any]:

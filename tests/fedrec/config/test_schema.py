@@ -191,6 +191,8 @@ def test_choices_are_those_of_the_registries() -> None:
     for start in ADAPTERS:
         from_flat({"model.adapter_init": start})
     assert set(training.OBJECTIVES) == set(OBJECTIVES)
+    for objective in OBJECTIVES:
+        from_flat({"training.objective": objective})
 
 
 def rounds(backbone: int, alignment: int, routing: int) -> dict[str, Any]:
