@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,10 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedrec.distinct import distinct
 from fedrec.model.memory import Memory
-
-Ints = NDArray[np.int64]
+from fedrec.training.drawing import Draws, Ints, Sampling, Unseen, draw
 
 
 @dataclass(frozen=True)
@@ -94,150 +92,89 @@ class History:
     gone: Ints | None
 
 
-def window_spans(pairs: int, length: int, shift: int = 0) -> list[tuple[int, int]]:
-    """Windows [start, end) of at most `length` (input, target) pairs, newest first.
+def draw_batch(
+    histories: Sequence[History],
+    generators: Iterable[np.random.Generator],
+    sampling: Sampling,
+    windows: Sequence[int],
+) -> Batch:
+    """What users train on in one step, each with a generator of its own.
 
-    shift: in [0, length), by how many pairs all cuts are moved towards the newest.
-    The whole history is cut, not only its end: worth .04 HR@10 on MovieLens-100K.
+    windows: how many of each user's, drawn at random, 0 = all.
     """
-    ends = range(pairs + shift, 0, -length)
-    return [(max(0, end - length), min(end, pairs)) for end in ends]
-
-
-def draw_negatives(
-    generator: np.random.Generator, history: Ints, *, num_items: int, count: int
-) -> Ints:
-    """Items that the history does not contain, uniform, with repetition: [count].
-
-    Only the training history is avoided: what is held out is as likely as any other item. Where
-    the history leaves no other item, 0 (padding, never counted) is returned.
-    """
-    seen = distinct(history)
-    unseen = num_items - len(seen)
-    if unseen == 0:
-        return np.zeros(count, dtype=np.int64)
-    # The k-th unseen item is k plus the seen items that stand before it.
-    unseen_before = seen - np.arange(1, len(seen) + 1)
-    drawn = generator.integers(1, unseen, size=count, endpoint=True)
-    return drawn + np.searchsorted(unseen_before, drawn, side="left")
-
-
-def _memory_slots(history: History, start: int, end: int) -> Ints:
-    """Indices of the interactions that are in the memory at some input in [start, end)."""
-    if history.gone is None:
-        return np.zeros(0, dtype=np.int64)
-    first = np.maximum(np.arange(end), start)  # the input at which each may first be remembered
-    return np.flatnonzero(history.gone[:end] > first + 1)
-
-
-@dataclass(frozen=True)
-class Window:
-    """One window before padding: inputs [start, end) of a history.
-
-    places: indices of the inputs after which the next item is predicted. share: of each of them.
-    """
-
-    user: int
-    history: History
-    start: int
-    end: int
-    places: Ints
-    share: float
-    negatives: Ints
-    key: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """What a user trains on in one step.
-
-    length: of a window. random_cuts: histories longer than that are cut at places drawn at random,
-    not always counted from the newest interaction. windows: how many, drawn at random, 0 = all.
-    positions: predicted per window, drawn at random, 0 = all. negatives: drawn per user.
-    """
-
-    length: int
-    random_cuts: bool
-    windows: int
-    positions: int
-    negatives: int
-    num_items: int
-
-
-def user_windows(
-    history: History, generator: np.random.Generator, sampling: Sampling, *, user: int
-) -> list[Window]:
-    """The windows a user trains on in one step. user: position in the cohort."""
-    pairs, shift = len(history.items) - 1, 0
-    if sampling.random_cuts and pairs > sampling.length:
-        shift = int(generator.integers(sampling.length))
-    spans = window_spans(pairs, sampling.length, shift)
-    if 0 < sampling.windows < len(spans):
-        spans = [spans[index] for index in _choose(generator, len(spans), sampling.windows)]
-    places = [
-        start + _choose(generator, end - start, sampling.positions or end - start)
-        for start, end in spans
+    unseen = Unseen([history.items for history in histories], sampling.num_items)
+    lacking = unseen.count.tolist()
+    draws = [
+        draw(generator, sampling, pairs=len(history.items) - 1, unseen=count, windows=most)
+        for history, generator, count, most in zip(
+            histories, generators, lacking, windows, strict=True
+        )
     ]
-    negatives = draw_negatives(
-        generator, history.items, num_items=sampling.num_items, count=sampling.negatives
-    )
-    keys = _integers(generator, -(2**31), 2**31, len(spans))
-    share = 1.0 / sum(map(len, places))
-    return [
-        Window(user, history, start, end, chosen, share, negatives, int(key))
-        for (start, end), chosen, key in zip(spans, places, keys, strict=True)
-    ]
+    return _collate(histories, draws, unseen, length=sampling.length)
 
 
-def _choose(generator: np.random.Generator, among: int, count: int) -> Ints:
-    """`count` of range(among) without repetition, ascending; all where there are no more."""
-    if count >= among:
-        return np.arange(among)
-    if count == 1:  # what `choice` draws, in a tenth of the time
-        return _integers(generator, 0, among, 1)
-    return np.sort(generator.choice(among, count, replace=False))
+def _collate(
+    histories: Sequence[History], draws: Sequence[Draws], unseen: Unseen, *, length: int
+) -> Batch:
+    """Windows padded on the left to `length`, their predictions and slots to the widest."""
+    user = np.repeat(np.arange(len(draws)), [len(drawn.spans) for drawn in draws])
+    spans = np.array([span for drawn in draws for span in drawn.spans])
+    start, end = spans[:, :1], spans[:, 1:]
+    lengths = [len(history.items) for history in histories]
+    first = np.cumsum([0, *lengths[:-1]])[user, None]
+    items = np.concatenate([history.items for history in histories])
 
+    inputs = end + np.arange(-length, 0)
+    if draws[0].places is None:
+        places = inputs[:, length - int((end - start).max()) :]
+        counts = places >= start
+    else:
+        places, counts = align_right([own for drawn in draws for own in drawn.places or ()])
+    share = 1 / np.bincount(user, weights=counts.sum(-1))
+    slots, kept = align_right(_slots(histories, user.tolist(), spans.tolist()))
+    gone = [history.items if history.gone is None else history.gone for history in histories]
 
-def _integers(generator: np.random.Generator, low: int, high: int, count: int) -> Ints:
-    """`count` integers in [low, high); one alone as numpy draws a number, which is the same draw in
-    a third of the time."""
-    if count == 1:
-        return np.array([generator.integers(low, high)])
-    return generator.integers(low, high, size=count)
+    def look_up(values: Ints, wanted: Ints, there: NDArray[np.bool_]) -> Tensor:
+        """What stands at the inputs `wanted` [windows, inputs], 0 where there are none."""
+        return torch.from_numpy(np.where(there, values[np.where(there, first + wanted, 0)], 0))
 
-
-def collate(windows: Sequence[Window], *, length: int) -> Batch:
-    """Pad windows on the left to `length`, predictions and slots to the widest, and stack."""
-    histories = [window.history for window in windows]
-    places = [window.places for window in windows]
-    slots = [_memory_slots(window.history, window.start, window.end) for window in windows]
-    gone = [history.gone if history.gone is not None else history.items for history in histories]
-    positions, width = max(map(len, places)), max(map(len, slots))
-    inputs = [window.history.items[window.start : window.end] for window in windows]
-    at = [window.places - window.end + length for window in windows]
-    shares = [np.full(len(window.places), window.share, dtype=np.float32) for window in windows]
     return Batch(
-        item_ids=stack_rows(inputs, length),
-        at=stack_rows(at, positions),
-        targets=stack_rows(_at(histories, [place + 1 for place in places]), positions),
-        places=stack_rows(places, positions),
-        share=stack_rows(shares, positions),
-        negatives=torch.from_numpy(np.stack([window.negatives for window in windows])),
-        keys=torch.tensor([window.key for window in windows], dtype=torch.int32),
-        user=torch.tensor([window.user for window in windows]),
-        slot_items=stack_rows(_at(histories, slots), width),
-        slot_places=stack_rows(slots, width),
-        slot_gone=stack_rows([row[slot] for row, slot in zip(gone, slots, strict=True)], width),
+        item_ids=look_up(items, inputs, inputs >= start),
+        at=torch.from_numpy(np.where(counts, places - end + length, 0)),
+        targets=look_up(items, places + 1, counts),
+        places=torch.from_numpy(np.where(counts, places, 0)),
+        share=torch.from_numpy(np.where(counts, share[user, None], 0).astype(np.float32)),
+        negatives=torch.from_numpy(
+            unseen.items(np.stack([drawn.negatives for drawn in draws]))[user]
+        ),
+        keys=torch.from_numpy(np.concatenate([drawn.keys for drawn in draws]).astype(np.int32)),
+        user=torch.from_numpy(user),
+        slot_items=look_up(items, slots, kept),
+        slot_places=torch.from_numpy(slots),
+        slot_gone=look_up(np.concatenate(gone), slots, kept),
     )
 
 
-def _at(histories: Sequence[History], indices: Sequence[Ints]) -> list[Ints]:
-    return [history.items[index] for history, index in zip(histories, indices, strict=True)]
+def _slots(
+    histories: Sequence[History], users: Sequence[int], spans: Sequence[Sequence[int]]
+) -> list[Ints]:
+    """Of every window the interactions that are in the memory at some input of it: [slots]."""
+    found = []
+    for user, (start, end) in zip(users, spans, strict=True):
+        gone = histories[user].gone
+        if gone is None:
+            found.append(np.zeros(0, dtype=np.int64))
+        else:
+            since = np.maximum(np.arange(end), start)  # the input at which each may be remembered
+            found.append(np.flatnonzero(gone[:end] > since + 1))
+    return found
 
 
-def stack_rows(rows: Sequence[NDArray[Any]], width: int) -> Tensor:
-    """Rows of different lengths, right-aligned in [rows, width], zeros before them."""
-    out = np.zeros((len(rows), width), dtype=rows[0].dtype)
-    for line, row in zip(out, rows, strict=True):
-        line[width - len(row) :] = row
-    return torch.from_numpy(out)
+def align_right(rows: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Rows of different lengths with zeros before them, [rows, widest], and where they stand."""
+    lengths = np.array([len(row) for row in rows])
+    width = int(lengths.max())
+    there = np.arange(width) >= width - lengths[:, None]
+    out = np.zeros(there.shape, dtype=rows[0].dtype)
+    out[there] = np.concatenate(rows)
+    return out, there

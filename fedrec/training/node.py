@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from math import inf
 
 import numpy as np
@@ -22,16 +21,9 @@ from fedrec.model.feddmmr import Active, FedDMMR, Modality, groups
 from fedrec.model.memory import Memory
 from fedrec.model.unseen import complete
 from fedrec.stages import STAGES, stage_groups
-from fedrec.training.batches import (
-    Batch,
-    History,
-    Sampling,
-    Window,
-    collate,
-    stack_rows,
-    user_windows,
-)
+from fedrec.training.batches import Batch, History, align_right, draw_batch
 from fedrec.training.cohort import Cohort, CohortUpdate, train_cohort
+from fedrec.training.drawing import Sampling
 from fedrec.training.losses import StageTask
 from fedrec.training.personal import PersonalRows
 from fedrec.training.personal_parts import PersonalParts
@@ -214,7 +206,7 @@ class Node:
         def score(users: NDArray[np.int64], pasts: Sequence[NDArray[np.int32]]) -> Tensor:
             histories = [past[past <= trained].astype(np.int64) for past in pasts]
             recent = [history[-self.config.model.max_len :] for history in histories]
-            item_ids = stack_rows(recent, max(map(len, recent))).to(self.config.run.device)
+            item_ids = torch.from_numpy(align_right(recent)[0]).to(self.config.run.device)
             newest = item_ids.new_full((len(item_ids), 1), item_ids.shape[-1] - 1)
             hidden = model.encode(item_ids, at=newest)
             memory = self._memory_now(users, histories) if active.experts else None
@@ -246,20 +238,20 @@ class Node:
         sampling = Sampling(
             length=config.model.max_len,
             random_cuts=task.training.random_cuts,
-            windows=task.stage_config.windows,
             positions=task.stage_config.positions,
             negatives=task.stage_config.negatives,
             num_items=self.data.warm_items,
         )
-        purpose, found = f"{task.stage.name}/{step}", list[Window]()
-        for position, user in enumerate(users.tolist()):
-            number = user_number(self.data, user)
-            generator = user_generator(config.run.seed, purpose, round_number, number)
-            history = self._history(user, remembers=task.stage.active.experts)
-            if windows is not None:
-                sampling = replace(sampling, windows=int(windows[position]))
-            found += user_windows(history, generator, sampling, user=position)
-        return collate(found, length=config.model.max_len)
+        if windows is None:
+            windows = np.full(len(users), task.stage_config.windows)
+        seed, purpose = config.run.seed, f"{task.stage.name}/{step}"
+        numbers = [user_number(self.data, user) for user in users.tolist()]
+        return draw_batch(
+            [self._history(user, remembers=task.stage.active.experts) for user in users.tolist()],
+            [user_generator(seed, purpose, round_number, number) for number in numbers],
+            sampling,
+            windows.tolist(),
+        )
 
     def _windows(self, times: NDArray[np.int64], task: StageTask) -> NDArray[np.int64] | None:
         """How many windows each user trains on who was drawn so often; None: as the stage says."""
@@ -304,13 +296,11 @@ class Node:
             np.flatnonzero(self._gone(user, history) > len(history))
             for user, history in zip(users.tolist(), histories, strict=True)
         ]
-        width = max(map(len, kept))
         pairs = list(zip(histories, kept, strict=True))
-        items = stack_rows([history[slots] for history, slots in pairs], width)
-        ages = stack_rows([len(history) - 1 - slots for history, slots in pairs], width)
-        memory = Memory(items, ages.unsqueeze(1), (items > 0).unsqueeze(1))
-        device = self.config.run.device
-        return Memory(memory.item_ids.to(device), memory.age.to(device), memory.visible.to(device))
+        items, there = align_right([history[slots] for history, slots in pairs])
+        ages, _ = align_right([len(history) - 1 - slots for history, slots in pairs])
+        parts = map(torch.from_numpy, (items, ages[:, None], there[:, None]))
+        return Memory(*(part.to(self.config.run.device) for part in parts))
 
 
 def _pairs(step: Batch, users: int) -> NDArray[np.float64]:

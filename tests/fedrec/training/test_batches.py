@@ -11,18 +11,10 @@ from hypothesis import strategies as st
 
 from fedrec.config import MemoryConfig
 from fedrec.memory import residency
-from fedrec.training.batches import (
-    Batch,
-    History,
-    Sampling,
-    collate,
-    draw_negatives,
-    stack_rows,
-    user_windows,
-    window_spans,
-)
+from fedrec.training.batches import Batch, History, align_right, draw_batch
+from fedrec.training.drawing import Sampling
 
-SAMPLING = Sampling(length=4, random_cuts=False, windows=0, positions=0, negatives=3, num_items=50)
+SAMPLING = Sampling(length=4, random_cuts=False, positions=0, negatives=3, num_items=50)
 
 
 def history(items: list[int], memory: MemoryConfig | None = None) -> History:
@@ -30,13 +22,11 @@ def history(items: list[int], memory: MemoryConfig | None = None) -> History:
     return History(np.array(items, dtype=np.int64), gone)
 
 
-def batch_of(*histories: History, sampling: Sampling = SAMPLING, seed: int = 0) -> Batch:
-    windows = [
-        window
-        for user, own in enumerate(histories)
-        for window in user_windows(own, np.random.default_rng([seed, user]), sampling, user=user)
-    ]
-    return collate(windows, length=sampling.length)
+def batch_of(
+    *histories: History, sampling: Sampling = SAMPLING, seed: int = 0, windows: int = 0
+) -> Batch:
+    generators = [np.random.default_rng([seed, user]) for user in range(len(histories))]
+    return draw_batch(histories, generators, sampling, [windows] * len(histories))
 
 
 def pairs(batch: Batch) -> list[tuple[int, int, int]]:
@@ -50,14 +40,6 @@ def pairs(batch: Batch) -> list[tuple[int, int, int]]:
 
 
 # Windows
-
-
-def test_window_spans_by_hand() -> None:
-    assert window_spans(9, 4) == [(5, 9), (1, 5), (0, 1)]
-    assert window_spans(8, 4) == [(4, 8), (0, 4)]
-    assert window_spans(0, 4) == []
-    assert window_spans(9, 4, shift=3) == [(8, 9), (4, 8), (0, 4)]
-    assert window_spans(8, 4, shift=1) == [(5, 8), (1, 5), (0, 1)]
 
 
 @given(st.integers(2, 60), st.integers(1, 12), st.integers(0, 4), st.booleans())
@@ -86,10 +68,10 @@ def test_a_batch_by_hand() -> None:
 
 def test_some_windows_and_positions_drawn_at_random() -> None:
     own = history(list(range(1, 41)))
-    few = replace(SAMPLING, windows=3, positions=2)
+    few = replace(SAMPLING, positions=2)
     seen: Counter[tuple[int, int, int]] = Counter()
     for seed in range(300):
-        batch = batch_of(own, sampling=few, seed=seed)
+        batch = batch_of(own, sampling=few, seed=seed, windows=3)
         assert batch.item_ids.shape == (3, 4) and batch.targets.shape == (3, 2)
         found = pairs(batch)
         assert len(set(found)) == 6 and all(target == item + 1 for _, item, target in found)
@@ -98,69 +80,39 @@ def test_some_windows_and_positions_drawn_at_random() -> None:
     assert len(seen) == 39  # every pair is drawn at some time
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(2, 60), st.integers(6, 200))
-def test_one_window_of_many_draws_what_a_choice_would(seed, interactions, negatives) -> None:
-    sampling = replace(SAMPLING, windows=1, negatives=negatives)
-    own = history(list(range(1, interactions + 1)))
-    num_items = max(interactions + 1, sampling.num_items)
-    (found,) = user_windows(
-        own, np.random.default_rng(seed), replace(sampling, num_items=num_items), user=0
-    )
-    generator = np.random.default_rng(seed)
-    spans = window_spans(interactions - 1, sampling.length)
-    if len(spans) > 1:
-        spans = [spans[generator.choice(len(spans), 1, replace=False)[0]]]
-    drawn = draw_negatives(generator, own.items, num_items=num_items, count=negatives)
-    assert [(found.start, found.end)] == spans
-    assert found.negatives.tolist() == drawn.tolist()
-    assert found.key == generator.integers(-(2**31), 2**31, size=1)[0]
-
-
 def test_more_windows_and_positions_than_there_are() -> None:
     own = history(list(range(1, 8)))
-    many = replace(SAMPLING, windows=99, positions=99)
-    assert Counter(pairs(batch_of(own, sampling=many))) == Counter(pairs(batch_of(own)))
+    many = batch_of(own, sampling=replace(SAMPLING, positions=99), windows=99)
+    assert Counter(pairs(many)) == Counter(pairs(batch_of(own)))
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=2, max_size=30), min_size=1, max_size=4))
+def test_users_draw_the_same_alone_and_beside_others(histories) -> None:
+    """Positions, windows, negatives and keys, a user who has had everything included."""
+    own = [history(items, MemoryConfig(short_term=2, long_term=2)) for items in histories]
+    sampling = replace(SAMPLING, positions=2, num_items=9, random_cuts=True)
+    generators = [np.random.default_rng(user) for user in range(len(own))]
+    together = draw_batch(own, generators, sampling, [2] * len(own))
+    for user, alone in enumerate(own):
+        single = draw_batch([alone], [np.random.default_rng(user)], sampling, [2])
+        part = together.map(lambda rows, user=user: rows[together.user == user])  # type: ignore[misc]
+        assert (part.user == user).all() and (single.user == 0).all()
+        for name in ("keys", "negatives"):
+            assert torch.equal(getattr(part, name), getattr(single, name))
+        part, single = part.narrowed(), single.narrowed()
+        assert remembered(part) == remembered(single)
+        for name in ("item_ids", "at", "targets", "places", "share", "slot_items", "slot_gone"):
+            assert torch.equal(getattr(part, name), getattr(single, name)), name
 
 
 @given(st.lists(st.integers(2, 30), min_size=1, max_size=5), st.integers(0, 3), st.integers(0, 5))
 @settings(max_examples=60)
 def test_shares_sum_to_one_for_every_user(lengths, windows, positions) -> None:
-    sampling = replace(SAMPLING, windows=windows, positions=positions)
+    sampling = replace(SAMPLING, positions=positions)
     histories = [history(list(range(1, length + 1))) for length in lengths]
-    batch = batch_of(*histories, sampling=sampling)
+    batch = batch_of(*histories, sampling=sampling, windows=windows)
     sums = torch.zeros(len(lengths)).index_add(0, batch.user, batch.share.sum(1))
     torch.testing.assert_close(sums, torch.ones(len(lengths)))
-
-
-# Negatives
-
-
-class Counting:
-    """Instead of a generator: draws 1, 2, 3, ... up to the highest number allowed."""
-
-    def integers(self, low: int, high: int, *, size: int, endpoint: bool) -> np.ndarray:
-        assert (low, size, endpoint) == (1, high, True)
-        return np.arange(1, high + 1)
-
-
-@given(st.integers(1, 60), st.data())
-def test_the_kth_draw_is_the_kth_unseen_item(num_items, data) -> None:
-    items = data.draw(st.lists(st.integers(1, num_items), min_size=1, max_size=80))
-    unseen = sorted(set(range(1, num_items + 1)) - set(items))
-    drawn = draw_negatives(
-        Counting(), np.array(items), num_items=num_items, count=len(unseen)  # type: ignore[arg-type]
-    ) if unseen else draw_negatives(
-        np.random.default_rng(0), np.array(items), num_items=num_items, count=3
-    )  # fmt: skip
-    assert drawn.tolist() == (unseen or [0, 0, 0])
-
-
-def test_negatives_are_uniform_over_what_the_training_history_lacks() -> None:
-    items = np.array([1, 2, 5, 9, 5])
-    drawn = draw_negatives(np.random.default_rng(0), items, num_items=10, count=60_000)
-    shares = np.bincount(drawn, minlength=11) / len(drawn)
-    assert shares[[0, 1, 2, 5, 9]].sum() == 0
-    np.testing.assert_allclose(shares[[3, 4, 6, 7, 8, 10]], 1 / 6, atol=0.01)
 
 
 # Memory
@@ -210,9 +162,10 @@ def test_without_a_memory_there_are_no_slots() -> None:
     assert batch_of(history([1, 2, 3])).slot_items.shape == (1, 0)
 
 
-def test_stack_rows_aligns_right() -> None:
-    rows = [np.array([1, 2, 3]), np.array([4])]
-    assert stack_rows(rows, 3).tolist() == [[1, 2, 3], [0, 0, 4]]
+def test_align_right_by_hand() -> None:
+    rows, there = align_right([np.array([1, 2, 3]), np.array([4]), np.array([], dtype=np.int64)])
+    assert rows.tolist() == [[1, 2, 3], [0, 0, 4], [0, 0, 0]]
+    assert there.tolist() == [[True, True, True], [False, False, True], [False, False, False]]
 
 
 # The same windows in another form
