@@ -116,13 +116,16 @@ def draw_batch(
 def _collate(
     histories: Sequence[History], draws: Sequence[Draws], unseen: Unseen, *, length: int
 ) -> Batch:
-    """Windows padded on the left to `length`, their predictions and slots to the widest."""
+    """Windows padded on the left to `length`, their predictions and slots to the widest.
+
+    Everything is [windows] or [windows, inputs]; inputs are counted within their user's history.
+    """
     user = np.repeat(np.arange(len(draws)), [len(drawn.spans) for drawn in draws])
     spans = np.array([span for drawn in draws for span in drawn.spans])
     start, end = spans[:, :1], spans[:, 1:]
-    lengths = [len(history.items) for history in histories]
-    first = np.cumsum([0, *lengths[:-1]])[user, None]
     items = np.concatenate([history.items for history in histories])
+    lengths = [len(history.items) for history in histories]
+    first = np.cumsum([0, *lengths[:-1]])[user, None]  # where its user's history begins in `items`
 
     inputs = end + np.arange(-length, 0)
     if draws[0].places is None:
@@ -135,7 +138,7 @@ def _collate(
     gone = [history.items if history.gone is None else history.gone for history in histories]
 
     def look_up(values: Ints, wanted: Ints, there: NDArray[np.bool_]) -> Tensor:
-        """What stands at the inputs `wanted` [windows, inputs], 0 where there are none."""
+        """Of all histories' values those of the inputs `wanted`, 0 where there are none."""
         return torch.from_numpy(np.where(there, values[np.where(there, first + wanted, 0)], 0))
 
     return Batch(
