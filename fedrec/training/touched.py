@@ -34,14 +34,16 @@ class Touched:
     def by(cls, steps: Sequence[Batch], modalities: Mapping[str, Modality]) -> Touched:
         """All items that the batches name, whether as input, target, negative or memory."""
         named = [getattr(batch, name) for batch in steps for name in ITEM_TENSORS]
-        padding = named[0].new_zeros(1)
-        rows = torch.unique(torch.cat([padding, *(ids.flatten() for ids in named)]))
+        ids = torch.cat([tensor.flatten() for tensor in named])
+        # Marked in a table up to the highest id: 2 ms for a million, where sorting takes more.
+        there = torch.zeros(int(ids.max()) + 1, dtype=torch.bool, device=ids.device)
+        there[ids] = there[0] = True
+        rows = there.nonzero().flatten()
+        place = ids.new_empty(len(there))
+        place[rows] = torch.arange(len(rows), device=ids.device)
         return cls(
             rows,
-            tuple(
-                batch.map_items(lambda ids: torch.searchsorted(rows, ids.contiguous()))
-                for batch in steps
-            ),
+            tuple(batch.map_items(lambda ids: place[ids]) for batch in steps),
             {
                 name: Modality(held.values[rows], held.present[rows])
                 for name, held in modalities.items()
