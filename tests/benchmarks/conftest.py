@@ -21,6 +21,7 @@ from tests.loopback import SMALL, flower_identity, loopback, shop, small_config
 __all__ = ["flower_identity", "loopback", "shop", "small_config"]
 
 WORDS = tuple(f"{key}={format_scalar(value)}" for key, value in SMALL.items())
+WORDS += ("fedavg:stages.backbone.rounds=6",)  # its own 200 stand above what is for all
 RECIPE = Recipe(rates=(0.003, 0.03), epochs=4, warmup=1, patience=2, every=1, batch=8)
 
 
