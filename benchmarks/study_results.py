@@ -28,7 +28,12 @@ Floats = NDArray[np.float64]
 POOLED = "pooled"
 LOOKED_AT = ("validation", "test", POOLED)
 """Where systems are compared; pooled: of every user the mean of both splits."""
-FURTHER = [("routing", "backbone"), ("routing", "item_knn"), ("backbone", "fedavg")]
+FURTHER = [
+    ("backbone", "fedavg"),
+    ("backbone", "centralised"),
+    ("routing", "backbone"),
+    ("routing", "item_knn"),
+]
 PROTOCOL, METRIC = "full", "ndcg@10"
 COMPARED = {
     **{f"full NDCG@10, {split}": (split, PROTOCOL, METRIC) for split in LOOKED_AT},

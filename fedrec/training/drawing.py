@@ -24,7 +24,7 @@ def window_spans(pairs: int, length: int, shift: int = 0) -> list[tuple[int, int
 
 
 class Unseen:
-    """The items 1..num_items that each of several histories lacks.
+    """The items 1..num_items that each of several histories, item ids [interactions], lacks.
 
     count: [histories], how many.
     """

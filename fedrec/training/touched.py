@@ -35,7 +35,8 @@ class Touched:
         """All items that the batches name, whether as input, target, negative or memory."""
         named = [getattr(batch, name) for batch in steps for name in ITEM_TENSORS]
         ids = torch.cat([tensor.flatten() for tensor in named])
-        # Marked in a table up to the highest id: 2 ms for a million, where sorting takes more.
+        # Marked in a table up to the highest id: for a million it takes 2 ms, as long as to sort
+        # what 64 users name.
         there = torch.zeros(int(ids.max()) + 1, dtype=torch.bool, device=ids.device)
         there[ids] = there[0] = True
         rows = there.nonzero().flatten()

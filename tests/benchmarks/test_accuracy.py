@@ -26,7 +26,7 @@ def test_the_tables_have_every_model_every_pair_and_the_price(
     assert {name: seeds[name] for name in NAMES} == {
         name: "2" if name in ("random", "centralised") else "1" for name in NAMES
     }
-    pairs = len(NAMES) - 1 + 2  # neighbours, and routing over two others
+    pairs = len(NAMES) - 1 + 3  # neighbours, backbone over one other and routing over two
     assert text.count(", p ") == 5 * pairs
     assert text.count("backbone / centralised, full NDCG@10") == 3
 
