@@ -64,7 +64,8 @@ FIXED = [
     "run.threads=1", *BY_USERS, "federation.users_per_round=64",
     "evaluation.every=5", "evaluation.test_users=1",
 ]  # fmt: skip
-QUICK = ["federation.users_per_round=8", "stages.backbone.rounds=4", "evaluation.every=2"]
+QUICK = ["federation.users_per_round=8", "evaluation.every=2"]
+QUICK_ROUNDS = 4
 HEADER = ["server", "steps", "variant", "rates", "best", "last", "MB a round", "rounds to", "MB to"]
 
 
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="default: OUT/communication.svg")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    fixed = [f"run.data={asked.data}", f"stages.backbone.rounds={asked.rounds}", *FIXED]
+    fixed = settings(asked.data, QUICK_ROUNDS if asked.quick else asked.rounds)
     fixed += QUICK if asked.quick else []
     cells = list(quick_grid() if asked.quick else grid(asked.steps))
     records = study(cells, fixed, asked)
@@ -113,6 +114,17 @@ def main() -> None:
     result = {"settings": fixed, "chosen": [record for _, record in chosen], "runs": records}
     publish(asked.json, conditions(), result, report(chosen))
     print(f"picture: {picture}")
+
+
+def settings(data: Path, rounds: int) -> list[str]:
+    """What all runs share. The warm-up is a tenth of their rounds: by default it is longer than
+    all of them."""
+    return [
+        f"run.data={data}",
+        f"stages.backbone.rounds={rounds}",
+        f"stages.backbone.warmup_rounds={rounds // 10}",
+        *FIXED,
+    ]
 
 
 def grid(steps_wanted: Iterable[int] = STEPS) -> Iterator[Cell]:

@@ -17,7 +17,7 @@ from communication_picture import Curve, draw
 from fedrec.config import Config, load_config, to_flat
 
 SMALL = ["model.dim=8", "model.heads=1", "model.inner=8", "model.layers=1", "model.max_len=6"]
-SMALL += [*communication.FIXED, *communication.QUICK]
+SMALL += communication.QUICK
 
 
 def record(*ndcg: float, failed: str | None = None) -> dict[str, Any]:
@@ -35,6 +35,12 @@ def test_every_cell_is_a_configuration_and_no_two_are_one() -> None:
     asked = {(cell.server, cell.steps) for cell in cells if cell.variant == "plain"}
     assert len(asked) == 4 * len(communication.STEPS)
     assert {one["training.local_steps"] for one in flat} == {1, 2, 5, 10}
+
+
+def test_the_rate_reaches_its_full_height_in_every_run() -> None:
+    for rounds in (communication.QUICK_ROUNDS, 60):
+        backbone = load_config(None, communication.settings(Path("data"), rounds)).stages.backbone
+        assert backbone.warmup_rounds < backbone.rounds == rounds
 
 
 def test_what_had_travelled_by_each_validation() -> None:
@@ -83,7 +89,7 @@ def test_a_stopped_study_goes_on(
         communication, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(1)
     )
     asked = argparse.Namespace(out=tmp_path, workers=1, data=Path(small_config().run.data))
-    fixed = [f"run.data={asked.data}", *SMALL]
+    fixed = [*communication.settings(asked.data, communication.QUICK_ROUNDS), *SMALL]
     cells = [Cell("fedavg", 1, "plain", (1.0, 1.0)), Cell("fedadam", 2, "per row", (0.01, 1.0))]
     first = communication.study(cells, fixed, asked)
     path = tmp_path / "runs.jsonl"
