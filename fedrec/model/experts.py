@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import EllipsisType
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedrec.model.memory import FactoredAttention, Memory
+from fedrec.model.memory import FactoredAttention, Memory, Rows
 
 # Where the readers of a modality start: from the whole memory alike to mostly the newest items.
 RECENCY_START = (0.1, 0.5, 1.5)
@@ -29,12 +30,55 @@ class Reading:
     known: [batch, seq, items], the candidate and something in the memory have this modality.
     attention: of the first reader, for the cross-modal fusion.
     slots: [batch, slots, dim], what is in the memory, brought into the backbone's space.
+    answers: [batch, slots, items], their products with the candidates' embeddings, times the
+    attention's kernel.
     """
 
     relevance: Tensor
     known: Tensor
     attention: FactoredAttention
     slots: Tensor
+    answers: Tensor | Rows
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What items in memories say of candidates, [batch, slots, candidates] each.
+
+    kernel: exp(logit), the attention before weights by position. logits, answers: kernel times
+    the logit, and times the product of the item's representation in the backbone's space with the
+    candidate's embedding; means over the memory are then matrix products.
+    """
+
+    kernel: Tensor | Rows
+    logits: Tensor | Rows
+    answers: Tensor | Rows
+
+
+Comparison = Callable[[Tensor | EllipsisType], tuple[Tensor, Tensor, Tensor]]
+"""Which of the items in the memories -> kernel, logits and answers of these."""
+
+
+class Pairs:
+    """Every item of the catalogue compared with the catalogue, when it is first met in a memory.
+
+    They hold for one model as it is: whoever ranks many users compares the same items again and
+    again, and reads here instead. items: rows of the catalogue; up to 3 * items^2 numbers are
+    kept. like: of what type, and where.
+    """
+
+    def __init__(self, items: int, like: Tensor) -> None:
+        self._tables = [like.new_empty(items, items) for _ in range(3)]
+        self._met = torch.zeros(items, dtype=torch.bool, device=like.device)
+
+    def of(self, items: Tensor, item_ids: Tensor, compare: Comparison) -> Compared:
+        """Those of the items [batch, slots], of which `items` are the distinct ones."""
+        new = ~self._met[items]
+        if new.any():
+            for table, found in zip(self._tables, compare(new), strict=True):
+                table[items[new]] = found.detach()
+            self._met[items[new]] = True
+        return Compared(*(Rows(table, item_ids) for table in self._tables))
 
 
 class ResidualAdapter(nn.Module):
@@ -128,34 +172,47 @@ class ModalityExpert(nn.Module):
         memory: Memory,
         candidates: Tensor | None,
         embedded_candidates: Tensor,
+        pairs: Pairs | None = None,
     ) -> Reading:
         """Read the memory for every candidate at every position.
 
         features: [catalogue, feature], adapted. present: [catalogue], bool.
         candidates: [batch, items], or [items] where all share them, or None for the catalogue.
-        embedded_candidates: the same with dim.
+        embedded_candidates: the same with dim. pairs: for the whole catalogue, what is known of
+        it from other batches, and kept for the next.
         """
         candidate = features if candidates is None else features[candidates]
         have = present if candidates is None else present[candidates]
-        query = candidate
-        if self.query is not None:
-            query = functional.normalize(candidate + self.query(embedded_candidates), dim=-1)
         sharpness = SHARPNESS_LIMIT * torch.sigmoid(self.sharpness_logit)
         metric = sharpness * self.metric.clamp(-METRIC_LIMIT, METRIC_LIMIT)
+
         items, place = _distinct(memory.item_ids, shared=have.dim() == 1)
-        logits = features[items] @ (query * metric).transpose(-1, -2)
-        kernel = torch.ones_like(logits) if self.by_history else logits.exp()
+        remembered = features[items]
+        brought = self.to_backbone(remembered)
+
+        def compare(chosen: Tensor | EllipsisType) -> tuple[Tensor, Tensor, Tensor]:
+            query = candidate
+            if self.query is not None:
+                query = functional.normalize(candidate + self.query(embedded_candidates), dim=-1)
+            logits = remembered[chosen] @ (query * metric).transpose(-1, -2)
+            kernel = torch.ones_like(logits) if self.by_history else logits.exp()
+            answers = brought[chosen] @ embedded_candidates.transpose(-1, -2)
+            return kernel, kernel * logits, kernel * answers
+
+        if pairs is None or candidates is not None:
+            compared = Compared(*(found[place] for found in compare(...)))
+        else:
+            compared = pairs.of(items, memory.item_ids, compare)
         filled = memory.visible & present[memory.item_ids].unsqueeze(-2)
         weights = self._recency(memory.age) * filled.unsqueeze(-3)
         if self.by_history:
             weights = weights * _newest_asks(features, memory, filled, metric).unsqueeze(-3)
-        attention = FactoredAttention.of(weights, kernel[place])
-        read = attention.average_of_products((kernel * logits)[place]) / sharpness
+        attention = FactoredAttention.of(weights, compared.kernel)
+        read = attention.average_of_products(compared.logits) / sharpness
         prior = (candidate @ self.prior).unsqueeze(-2).unsqueeze(-2)
         known = filled.any(-1, keepdim=True) & have.unsqueeze(-2)
         relevance = SCORE_SCALE * (self.scale[:, None, None] * read + prior) * known.unsqueeze(-3)
-        slots = self.to_backbone(features[items])[place]
-        return Reading(relevance, known, attention.reader(0), slots)
+        return Reading(relevance, known, attention.reader(0), brought[place], compared.answers)
 
     def _recency(self, age: Tensor) -> Tensor:
         """(1 + age)^-recency of every reader: [batch, readers, seq, slots].

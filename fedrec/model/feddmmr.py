@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedrec.model.experts import ModalityExpert
+from fedrec.model.experts import ModalityExpert, Pairs
 from fedrec.model.fusion import CrossModalFusion
 from fedrec.model.memory import Memory
 from fedrec.model.router import FlatRouter, HierarchicalRouter, biased_weights, uniform_weights
@@ -23,11 +23,13 @@ COLLABORATIVE = "collaborative"
 class Modality:
     """Features of every item: frozen, as a node holds them, or adapted by an expert.
 
-    values: float [catalogue, feature], unit rows. present: bool [catalogue].
+    values: float [catalogue, feature], unit rows. present: bool [catalogue]. pairs: of adapted
+    features that are kept for many scores of the catalogue, what its items say of each other.
     """
 
     values: Tensor
     present: Tensor
+    pairs: Pairs | None = None
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,13 @@ class FedDMMR(nn.Module):
         hidden: Tensor = self.backbone(embedded, padding, keys, at, dropout=dropout)
         return hidden
 
-    def adapt(self, modalities: Mapping[str, Modality]) -> dict[str, Modality]:
+    def adapt(
+        self, modalities: Mapping[str, Modality], *, keep_pairs: bool = False
+    ) -> dict[str, Modality]:
         """Expert name -> the features it reads, adapted; once for all the scores of a model.
 
-        The collaborative expert reads the id embeddings.
+        The collaborative expert reads the id embeddings. keep_pairs: compare two items once for
+        all scores of the catalogue, which takes memory (see `Pairs`) and carries no gradient.
         """
         table = self.item_embedding.weight
         everything = torch.arange(len(table), device=table.device) > 0
@@ -127,7 +132,9 @@ class FedDMMR(nn.Module):
         held |= modalities
         return {
             name: Modality(
-                self.expert(name).adapter(held[name].values.to(table.dtype)), held[name].present
+                self.expert(name).adapter(held[name].values.to(table.dtype)),
+                held[name].present,
+                Pairs(len(table), table) if keep_pairs else None,
             )
             for name in self.expert_names
         }
@@ -192,7 +199,9 @@ class FedDMMR(nn.Module):
         embedded = self._embedded(candidates)
         trunk = hidden @ embedded.transpose(-1, -2)
         readings = {
-            name: self.expert(name)(held.values, held.present, memory, candidates, embedded)
+            name: self.expert(name)(
+                held.values, held.present, memory, candidates, embedded, held.pairs
+            )
             for name, held in adapted.items()
         }
         known = torch.stack([reading.known for reading in readings.values()], dim=-3)
@@ -204,7 +213,7 @@ class FedDMMR(nn.Module):
         else:
             weights = uniform_weights(known, relevance.shape[-3] // known.shape[-3])
         routed = (weights * relevance).sum(-3)
-        fused = self.fusion(hidden, readings, embedded)
+        fused = self.fusion(hidden, readings)
         gate: Tensor = self.gate
         if "gate" in personal:
             gate = gate * personal["gate"].exp().unsqueeze(-1)  # [batch, 1, 1]

@@ -32,14 +32,12 @@ class CrossModalFusion(nn.Module):
             for projection in (self.query, self.key):
                 nn.init.normal_(projection.weight, std=dim**-0.5)
 
-    def forward(
-        self, hidden: Tensor, readings: Mapping[str, Reading], embedded_candidates: Tensor
-    ) -> Tensor:
-        """hidden: [batch, seq, dim]. embedded_candidates: [batch, items, dim].
+    def forward(self, hidden: Tensor, readings: Mapping[str, Reading]) -> Tensor:
+        """hidden: [batch, seq, dim].
 
         Returns what the fused part of the state adds to the scores, [batch, seq, items].
         """
-        values = [_answers(reading, embedded_candidates) for reading in readings.values()]
+        values = [_answers(reading) for reading in readings.values()]
         if not self.weighs:
             return values[0]
         query = self.query(hidden) / math.sqrt(hidden.shape[-1])
@@ -52,7 +50,6 @@ class CrossModalFusion(nn.Module):
         return (weights * torch.stack(values, dim=-1)).sum(-1)
 
 
-def _answers(reading: Reading, embedded_candidates: Tensor) -> Tensor:
+def _answers(reading: Reading) -> Tensor:
     """What one modality's representation says of every candidate, 0 where not known."""
-    answers = reading.slots @ embedded_candidates.transpose(-1, -2)
-    return reading.attention.average_per_item(answers).squeeze(1) * reading.known
+    return reading.attention.average_of_products(reading.answers).squeeze(1) * reading.known

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,17 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Values [batch, slots, items] that are rows of a table, which are read where they stand.
+
+    table: [catalogue, items]. ids: [batch, slots].
+    """
+
+    table: Tensor
+    ids: Tensor
+
+
+@dataclass(frozen=True)
 class FactoredAttention:
     """Attention of every candidate at every position, `weights[t, j] * kernel[j, c]` normalised
     over the slots j.
@@ -34,12 +46,12 @@ class FactoredAttention:
     """
 
     weights: Tensor
-    kernel: Tensor
+    kernel: Tensor | Rows
     total: Tensor
     """Unnormalised attention, [batch, readers, seq, items]; at least a tiny positive number."""
 
     @classmethod
-    def of(cls, weights: Tensor, kernel: Tensor) -> FactoredAttention:
+    def of(cls, weights: Tensor, kernel: Tensor | Rows) -> FactoredAttention:
         """Prepare the normaliser once, for all averages."""
         return cls(weights, kernel, _products(weights, kernel).clamp_min(1e-30))
 
@@ -48,21 +60,23 @@ class FactoredAttention:
         chosen = slice(index, index + 1)
         return FactoredAttention(self.weights[:, chosen], self.kernel, self.total[:, chosen])
 
-    def average_per_item(self, values: Tensor) -> Tensor:
-        """The attended mean of values [batch, slots, items]: [batch, readers, seq, items], 0 where
-        there is nothing to attend to."""
-        return self.average_of_products(self.kernel * values)
-
-    def average_of_products(self, products: Tensor) -> Tensor:
-        """The same, for what is `kernel * values` already."""
+    def average_of_products(self, products: Tensor | Rows) -> Tensor:
+        """The attended mean of values [batch, slots, items], given as `kernel * values`:
+        [batch, readers, seq, items], 0 where there is nothing to attend to."""
         return _products(self.weights, products) / self.total
 
     def average_per_position(self, values: Tensor) -> Tensor:
-        """The same for values [batch, seq, slots]."""
+        """The same for values [batch, seq, slots], the values themselves."""
         return _products(self.weights * values.unsqueeze(1), self.kernel) / self.total
 
 
-def _products(weights: Tensor, kernel: Tensor) -> Tensor:
+def _products(weights: Tensor, kernel: Tensor | Rows) -> Tensor:
     """[batch, readers, seq, slots] x [batch, slots, items] -> [batch, readers, seq, items]."""
-    readers_and_seq = weights.flatten(1, 2) @ kernel
-    return readers_and_seq.reshape(*weights.shape[:-1], kernel.shape[-1])
+    readers_and_seq = weights.flatten(1, 2)
+    if isinstance(kernel, Rows):
+        ids = kernel.ids.repeat_interleave(readers_and_seq.shape[1], dim=0)
+        flat = readers_and_seq.flatten(0, 1)
+        found = functional.embedding_bag(ids, kernel.table, per_sample_weights=flat, mode="sum")
+    else:
+        found = readers_and_seq @ kernel
+    return found.reshape(*weights.shape[:-1], found.shape[-1])

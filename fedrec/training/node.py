@@ -34,6 +34,8 @@ from fedrec.training.weighting import user_weight
 
 _USERS_SCORED_AT_ONCE = 32
 _SCORES_AT_ONCE = 1 << 20
+_MOST_PAIRS = 1 << 26
+"""Pairs of items, of all modalities, that are compared once for all users ranked: 768 MiB."""
 
 ScoreHistories = Callable[[NDArray[np.int64], Sequence[NDArray[np.int32]]], Tensor]
 """users int64 [batch], item ids of each, oldest first -> scores [batch, items + 1]."""
@@ -200,7 +202,8 @@ class Node:
             loudness = self.config.evaluation.new_item_loudness
             catalogue = complete(model, self.modalities, known, loudness=loudness)
             model, trained = catalogue.model, model.num_items
-            adapted = model.adapt(catalogue.modalities) if active.experts else None
+            few = len(model.expert_names) * (known + 1) ** 2 <= _MOST_PAIRS
+            adapted = model.adapt(catalogue.modalities, keep_pairs=few) if active.experts else None
         kept = personal or PersonalParts()
 
         def score(users: NDArray[np.int64], pasts: Sequence[NDArray[np.int32]]) -> Tensor:

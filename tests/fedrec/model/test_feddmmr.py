@@ -229,6 +229,22 @@ def test_every_expert_reads_its_own_adapted_features(setting) -> None:
         assert torch.equal(adapted[name].present, held.present)
 
 
+@pytest.mark.parametrize("attention", ["candidate", "history"])
+def test_items_are_compared_once_for_all_scores_of_the_catalogue(setting, attention) -> None:
+    """Batch by batch, with other items in the memories, as everybody at once without."""
+    model, hidden, memory, modalities = setting(f"model.attention={attention}")
+    hidden = hidden[:, -memory.age.shape[1] :]
+    kept, adapted = model.adapt(modalities, keep_pairs=True), model.adapt(modalities)
+    for users in (slice(0, 1), slice(1, 4), slice(0, 4)):
+        part = Memory(memory.item_ids[users], memory.age[users], memory.visible[users])
+        found, wanted = (
+            model.score(hidden[users], None, active=ROUTED, memory=part, adapted=read)
+            for read in (kept, adapted)
+        )
+        torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.router_weights, wanted.router_weights)
+
+
 def test_the_collaborative_expert_reads_the_id_embeddings(setting) -> None:
     model, _, _, modalities = setting()
     read, table = model.adapt(modalities)["collaborative"], model.item_embedding.weight

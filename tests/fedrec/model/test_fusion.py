@@ -26,12 +26,13 @@ def readings(scene) -> dict[str, Reading]:
     made = {}
     for name in ("visual", "semantic"):
         weights = torch.rand(batch, 1, seq, slots)
-        attention = FactoredAttention.of(weights, torch.rand(batch, slots, items))
+        kernel, brought = torch.rand(batch, slots, items), torch.randn(batch, slots, dim)
+        attention = FactoredAttention.of(weights, kernel)
         known = torch.rand(batch, seq, items) > 0.4
         known[:, :, 0], known[:, :, 1] = False, True
-        made[name] = Reading(
-            torch.zeros(batch, 1, seq, items), known, attention, torch.randn(batch, slots, dim)
-        )
+        answers = kernel * (brought @ scene.embedding[scene.candidates].T)
+        relevance = torch.zeros(batch, 1, seq, items)
+        made[name] = Reading(relevance, known, attention, brought, answers)
     return made
 
 
@@ -55,7 +56,7 @@ def written_out(fusion: CrossModalFusion, scene, readings: dict[str, Reading]) -
 
 
 def test_equals_attention_over_representations_written_out(fusion, scene, readings) -> None:
-    found = fusion(scene.hidden, readings, scene.embedding[scene.candidates])
+    found = fusion(scene.hidden, readings)
     torch.testing.assert_close(found, written_out(fusion, scene, readings), rtol=1e-4, atol=1e-4)
 
 
@@ -64,16 +65,8 @@ def test_one_modality_alone_is_not_weighed(fusion, scene, readings) -> None:
     alone = CrossModalFusion(dim=scene.hidden.shape[-1], modalities=1)
     assert not list(alone.parameters())
     one = {"visual": readings["visual"]}
-    found = alone(scene.hidden, one, scene.embedding[scene.candidates])
+    found = alone(scene.hidden, one)
     torch.testing.assert_close(found, written_out(fusion, scene, one), rtol=1e-4, atol=1e-4)
-
-
-def test_shared_candidates_equal_candidates_of_each_history(fusion, scene, readings) -> None:
-    shared = scene.embedding[scene.candidates]
-    each = shared.expand(len(scene.hidden), *shared.shape)
-    torch.testing.assert_close(
-        fusion(scene.hidden, readings, shared), fusion(scene.hidden, readings, each)
-    )
 
 
 def test_where_nothing_is_known_nothing_is_added(fusion, scene, readings) -> None:
@@ -81,4 +74,4 @@ def test_where_nothing_is_known_nothing_is_added(fusion, scene, readings) -> Non
         name: replace(reading, known=torch.zeros_like(reading.known))
         for name, reading in readings.items()
     }
-    assert (fusion(scene.hidden, nothing, scene.embedding[scene.candidates]) == 0).all()
+    assert (fusion(scene.hidden, nothing) == 0).all()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedrec.model.memory import FactoredAttention
+from fedrec.model.memory import FactoredAttention, Rows
 
 BATCH, READERS, SEQ, ITEMS, SLOTS = 2, 3, 4, 5, 6
 
@@ -29,7 +29,7 @@ def test_averages_equal_attention_written_out(parts) -> None:
     attention, explicit = FactoredAttention.of(*parts), written_out(*parts)
     per_item, per_position = torch.randn(BATCH, SLOTS, ITEMS), torch.randn(BATCH, SEQ, SLOTS)
     torch.testing.assert_close(
-        attention.average_per_item(per_item),
+        attention.average_of_products(parts[1] * per_item),
         torch.einsum("brtcj,bjc->brtc", explicit, per_item),
     )
     torch.testing.assert_close(
@@ -38,25 +38,36 @@ def test_averages_equal_attention_written_out(parts) -> None:
     )
 
 
-def test_what_is_multiplied_already_averages_alike(parts) -> None:
-    attention, values = FactoredAttention.of(*parts), torch.randn(BATCH, SLOTS, ITEMS)
+def test_rows_of_a_table_are_read_where_they_stand(parts) -> None:
+    weights, _ = parts
+    table, ids = torch.rand(9, ITEMS) + 0.1, torch.randint(0, 9, (BATCH, SLOTS))
+    gathered = FactoredAttention.of(weights, table[ids])
+    read = FactoredAttention.of(weights, Rows(table, ids))
+    torch.testing.assert_close(read.total, gathered.total)
+    values = torch.randn(9, ITEMS)
     torch.testing.assert_close(
-        attention.average_of_products(parts[1] * values), attention.average_per_item(values)
+        read.average_of_products(Rows(table * values, ids)),
+        gathered.average_of_products((table * values)[ids]),
+    )
+    values = torch.randn(BATCH, SEQ, SLOTS)
+    torch.testing.assert_close(
+        read.reader(1).average_per_position(values), gathered.reader(1).average_per_position(values)
     )
 
 
 def test_one_reader_alone(parts) -> None:
-    values = torch.randn(BATCH, SLOTS, ITEMS)
+    products = torch.randn(BATCH, SLOTS, ITEMS)
     everyone = FactoredAttention.of(*parts)
-    alone = everyone.reader(1).average_per_item(values)
-    torch.testing.assert_close(alone, everyone.average_per_item(values)[:, 1:2])
+    alone = everyone.reader(1).average_of_products(products)
+    torch.testing.assert_close(alone, everyone.average_of_products(products)[:, 1:2])
 
 
 def test_nothing_to_attend_to_gives_zero(parts) -> None:
-    values = torch.randn(BATCH, SLOTS, ITEMS)
-    assert (FactoredAttention.of(*parts).average_per_item(values)[1, :, 2] == 0).all()
+    products = torch.randn(BATCH, SLOTS, ITEMS)
+    assert (FactoredAttention.of(*parts).average_of_products(products)[1, :, 2] == 0).all()
 
 
 def test_no_slots_at_all() -> None:
     attention = FactoredAttention.of(torch.zeros(1, 2, 3, 0), torch.zeros(1, 0, 4))
-    assert torch.equal(attention.average_per_item(torch.zeros(1, 0, 4)), torch.zeros(1, 2, 3, 4))
+    found = attention.average_of_products(torch.zeros(1, 0, 4))
+    assert torch.equal(found, torch.zeros(1, 2, 3, 4))
