@@ -63,6 +63,9 @@ FIXED = [
     "stages.alignment.rounds=0", "stages.routing.rounds=0", "run.baselines=false",
     "run.threads=1", *BY_USERS, "federation.users_per_round=64",
     "evaluation.every=5", "evaluation.test_users=1",
+    # What the lists of rates were made with:
+    "training.objective=sampled_softmax", "stages.backbone.backbone_rate=0.5",
+    "federation.beta_2=0.99",
 ]  # fmt: skip
 QUICK = ["federation.users_per_round=8", "evaluation.every=2"]
 QUICK_ROUNDS = 4
