@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -74,9 +75,17 @@ def _products(weights: Tensor, kernel: Tensor | Rows) -> Tensor:
     """[batch, readers, seq, slots] x [batch, slots, items] -> [batch, readers, seq, items]."""
     readers_and_seq = weights.flatten(1, 2)
     if isinstance(kernel, Rows):
-        ids = kernel.ids.repeat_interleave(readers_and_seq.shape[1], dim=0)
-        flat = readers_and_seq.flatten(0, 1)
-        found = functional.embedding_bag(ids, kernel.table, per_sample_weights=flat, mode="sum")
+        found = _weighted_rows(readers_and_seq, kernel)
     else:
         found = readers_and_seq @ kernel
     return found.reshape(*weights.shape[:-1], found.shape[-1])
+
+
+def _weighted_rows(weights: Tensor, rows: Rows) -> Tensor:
+    """[batch, sums, slots] x [batch, slots, items] -> [batch * sums, items]."""
+    batch, sums, slots = weights.shape
+    ids = rows.ids.unsqueeze(1).expand(weights.shape).flatten()
+    starts = torch.arange(batch * sums, device=ids.device) * slots
+    return functional.embedding_bag(
+        ids, rows.table, starts, per_sample_weights=weights.flatten(), mode="sum"
+    )

@@ -67,7 +67,11 @@ def test_nothing_to_attend_to_gives_zero(parts) -> None:
     assert (FactoredAttention.of(*parts).average_of_products(products)[1, :, 2] == 0).all()
 
 
-def test_no_slots_at_all() -> None:
-    attention = FactoredAttention.of(torch.zeros(1, 2, 3, 0), torch.zeros(1, 0, 4))
-    found = attention.average_of_products(torch.zeros(1, 0, 4))
-    assert torch.equal(found, torch.zeros(1, 2, 3, 4))
+@pytest.mark.parametrize(
+    "none",
+    [torch.zeros(1, 0, 4), Rows(torch.zeros(5, 4), torch.zeros(1, 0, dtype=torch.int64))],
+    ids=["values", "rows"],
+)
+def test_no_slots_at_all(none: Tensor | Rows) -> None:
+    attention = FactoredAttention.of(torch.zeros(1, 2, 3, 0), none)
+    assert torch.equal(attention.average_of_products(none), torch.zeros(1, 2, 3, 4))
