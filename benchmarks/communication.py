@@ -63,7 +63,7 @@ FIXED = [
     "stages.alignment.rounds=0", "stages.routing.rounds=0", "run.baselines=false",
     "run.threads=1", *BY_USERS, "federation.users_per_round=64",
     "evaluation.every=5", "evaluation.test_users=1",
-    # What the lists of rates were made with:
+    # The lists of rates are for these:
     "training.objective=sampled_softmax", "stages.backbone.backbone_rate=0.5",
     "federation.beta_2=0.99",
 ]  # fmt: skip
