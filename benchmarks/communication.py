@@ -101,7 +101,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("data", nargs="?", type=Path, default=DATA, help="a prepared folder")
     parser.add_argument("--steps", nargs="+", type=int, default=STEPS, help="local steps")
-    parser.add_argument("--rounds", type=int, default=60, help="of every run")
+    parser.add_argument("--rounds", type=int, default=40, help="of every run")
     parser.add_argument("--out", type=Path, default=Path("runs/communication"))
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--picture", type=Path, help="default: OUT/communication.svg")
@@ -120,12 +120,12 @@ def main() -> None:
 
 
 def settings(data: Path, rounds: int) -> list[str]:
-    """What all runs share. The warm-up is a sixth of their rounds: by default it is longer than
+    """What all runs share. The warm-up is a quarter of their rounds: by default it is longer than
     all of them, and with a tenth FedAvg's rates break at five local steps."""
     return [
         f"run.data={data}",
         f"stages.backbone.rounds={rounds}",
-        f"stages.backbone.warmup_rounds={rounds // 6}",
+        f"stages.backbone.warmup_rounds={rounds // 4}",
         *FIXED,
     ]
 

@@ -80,18 +80,32 @@ class SelfAttention(nn.Module):
         weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
         query = functional.linear(asking, weight[:dim], bias[:dim])
         key, value = functional.linear(hidden, weight[dim:], bias[dim:]).chunk(2, dim=-1)
+        attend = self._attend if view.keys is None else self._attend_with_dropout
+        output: Tensor = self.output(attend(query, key, value, view))
+        return output
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
+        """Fused, so that no weights are held. query: [batch, positions, dim]; key, value:
+        [batch, seq, dim]."""
+        q, k, v = (
+            part.view(*part.shape[:-1], self.heads, -1).transpose(1, 2)
+            for part in (query, key, value)
+        )
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=view.bias.unsqueeze(1))
+        return mixed.transpose(1, 2).flatten(2)
+
+    def _attend_with_dropout(self, query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
+        """The same, the weights dropped by their keys."""
         # Head by head: slices of the width are read in place, a transposed tensor would be copied.
-        size = dim // self.heads
         queries, keys, values = (part.chunk(self.heads, dim=-1) for part in (query, key, value))
+        scale = math.sqrt(self.heads / query.shape[-1])
         logits = [
-            torch.baddbmm(view.bias, q, k.transpose(-1, -2), alpha=1 / math.sqrt(size))
+            torch.baddbmm(view.bias, q, k.transpose(-1, -2), alpha=scale)
             for q, k in zip(queries, keys, strict=True)
         ]
         weights = torch.softmax(torch.stack(logits, 1), dim=-1)  # [batch, heads, positions, seq]
         weights = view.dropout(weights, site=self.site)
-        mixed = [w @ v for w, v in zip(weights.unbind(1), values, strict=True)]
-        output: Tensor = self.output(torch.cat(mixed, dim=-1))
-        return output
+        return torch.cat([w @ v for w, v in zip(weights.unbind(1), values, strict=True)], dim=-1)
 
 
 class Block(nn.Module):

@@ -38,7 +38,7 @@ def test_every_cell_is_a_configuration_and_no_two_are_one() -> None:
 
 
 def test_the_rate_reaches_its_full_height_in_every_run() -> None:
-    for rounds in (communication.QUICK_ROUNDS, 60):
+    for rounds in (communication.QUICK_ROUNDS, 40):
         backbone = load_config(None, communication.settings(Path("data"), rounds)).stages.backbone
         assert backbone.warmup_rounds < backbone.rounds == rounds
 

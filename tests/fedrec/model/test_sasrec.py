@@ -48,23 +48,26 @@ def identity_attention(dim: int, heads: int) -> SelfAttention:
     return attention
 
 
-def attend(attention: SelfAttention, hidden: Tensor) -> Tensor:
-    view = View.everything(torch.zeros(hidden.shape[:2]).bool(), None, rate=0.0, dtype=hidden.dtype)
+def attend(attention: SelfAttention, hidden: Tensor, *, trains: bool) -> Tensor:
+    keys = torch.arange(len(hidden), dtype=torch.int32) if trains else None
+    view = View.everything(torch.zeros(hidden.shape[:2]).bool(), keys, rate=0.0, dtype=hidden.dtype)
     return attention(hidden, hidden, view)
 
 
-def test_attention_by_hand() -> None:
+@pytest.mark.parametrize("trains", [False, True], ids=["evaluation", "training"])
+def test_attention_by_hand(trains) -> None:
     hidden = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
-    mixed = attend(identity_attention(2, heads=1), hidden)
+    mixed = attend(identity_attention(2, heads=1), hidden, trains=trains)
     # Query [0, 2] on keys [1, 0] and [0, 2]: logits 0 and 4 / sqrt(2).
     newest = 1 / (1 + math.exp(-4 / math.sqrt(2)))
     expected = torch.tensor([[[1.0, 0.0], [1 - newest, 2 * newest]]])
     torch.testing.assert_close(mixed, expected)
 
 
-def test_heads_attend_apart() -> None:
+@pytest.mark.parametrize("trains", [False, True], ids=["evaluation", "training"])
+def test_heads_attend_apart(trains) -> None:
     hidden = torch.tensor([[[1.0, 5.0], [2.0, 0.0]]])
-    mixed = attend(identity_attention(2, heads=2), hidden)
+    mixed = attend(identity_attention(2, heads=2), hidden, trains=trains)
     # Width 1 each. Head 1: query 2 on keys 1, 2, logits 2, 4. Head 2: query 0, even.
     newest = 1 / (1 + math.exp(-2))
     torch.testing.assert_close(mixed[0, 1], torch.tensor([1 * (1 - newest) + 2 * newest, 2.5]))
@@ -90,6 +93,12 @@ def test_more_padding_on_the_left_changes_nothing(model: SASRec) -> None:
     alone = encode(model, short)[0]
     padded = encode(model, short, long)[0, -3:]
     torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_training_that_drops_nothing_equals_evaluation(model: SASRec) -> None:
+    histories = padded(torch.randn(5, DIM), torch.randn(2, DIM), seq=MAX_LEN)
+    trained = model(*histories, torch.tensor([3, 4], dtype=torch.int32), dropout=0.0)
+    torch.testing.assert_close(trained, model(*histories))
 
 
 def test_positions_count_from_the_newest(model: SASRec) -> None:
