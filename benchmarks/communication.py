@@ -36,18 +36,19 @@ STEPS = [1, 2, 5, 10]
 DRIFT_STEPS = 5
 # (of the server, of a local step). With one step only their product counts.
 ONE_STEP = {
-    "fedavg": [(10.0, 1.0), (20.0, 1.0), (40.0, 1.0)],
+    "fedavg": [(5.0, 1.0), (10.0, 1.0), (20.0, 1.0)],
     "fedavgm": [(2.0, 1.0), (4.0, 1.0)],
     "fedadam": [(6e-3, 1.0), (1.2e-2, 1.0)],
     "fedyogi": [(6e-3, 1.0), (1.2e-2, 1.0)],
 }
 SEVERAL = {
-    "fedavg": [(7.0, 1.0), (15.0, 1.0)],
-    "fedavgm": [(1.0, 1.0), (2.0, 1.0)],
-    "fedadam": [(6e-3, 0.3), (6e-3, 1.0)],
-    "fedyogi": [(6e-3, 0.3), (6e-3, 1.0)],
+    "fedavg": [(3.5, 1.0), (7.0, 1.0)],
+    "fedavgm": [(0.5, 1.0), (1.0, 1.0)],
+    "fedadam": [(6e-3, 0.3), (6e-3, 1.0), (1.2e-2, 1.0), (2.4e-2, 1.0)],
+    "fedyogi": [(6e-3, 0.3), (6e-3, 1.0), (1.2e-2, 1.0), (2.4e-2, 1.0)],
 }
-FEDAVG_PER_ROW = [(3.0, 1.0), (5.0, 1.0)]
+PER_ROW = {1: [(3.0, 1.0), (5.0, 1.0)], DRIFT_STEPS: [(0.8, 1.0), (1.5, 1.0), (3.0, 1.0)]}
+"""Of FedAvg, whose rows move further then. On Adam scale is lost on the server."""
 VARIANTS = {
     "plain": [],
     "proximal": ["training.proximal=0.1"],
@@ -140,10 +141,9 @@ def grid(steps_wanted: Iterable[int] = STEPS) -> Iterator[Cell]:
 
 
 def rates(server: str, steps: int, variant: str) -> list[tuple[float, float]]:
-    """The short list of a setting. Rows that move further need a lower rate, unless scale is lost
-    on the server as it is on Adam."""
+    """The short list of a setting."""
     if (server, variant) == ("fedavg", "per row"):
-        return FEDAVG_PER_ROW
+        return PER_ROW[steps]
     return (ONE_STEP if steps == 1 else SEVERAL)[server]
 
 

@@ -28,7 +28,7 @@ from client.received import current_model
 from client.uplink import update_record
 from fedrec import wire
 from fedrec.config import settings_fingerprint
-from fedrec.errors import FedrecError
+from fedrec.errors import FedrecError, Unencodable
 from fedrec.monitoring.log_context import log_context
 from fedrec.monitoring.logs import configure_logs
 from fedrec.versions import versions_that_matter
@@ -130,9 +130,12 @@ def _answered(asked: ConfigRecord) -> ConfigRecord:
 @contextmanager
 def _discretion(what: str) -> Iterator[None]:
     """Keep the text of an error on the node: Flower would send it to the server. It can name users
-    and items, so the node's own log has it at level debug alone, and else where it was raised."""
+    and items, so the node's own log has it at level debug alone, and else where it was raised.
+    That an update cannot travel names neither."""
     try:
         yield
+    except Unencodable as error:
+        raise FedrecError(f"{what}: {error}") from None
     except Exception as error:
         LOG.error("%s failed with %s in %s", what, type(error).__name__, _places(error))
         LOG.debug("what it said", exc_info=True)

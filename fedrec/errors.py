@@ -9,6 +9,10 @@ class RoundsFailed(FedrecError):
     """Round after round too few updates were fit to average: often a rate that is too high."""
 
 
+class Unencodable(FedrecError, ValueError):
+    """A number is not finite, or too large to travel: often a rate that is too high."""
+
+
 class DataError(FedrecError):
     """A data file, a prepared folder or a feature file is missing, malformed or foreign."""
 

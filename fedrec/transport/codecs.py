@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedrec.errors import Unencodable
+
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
@@ -31,7 +33,7 @@ class Codec(Protocol):
     def lossless(self) -> bool: ...
 
     def encode(self, values: Floats) -> Bytes:
-        """values [n] as bytes. Raises ValueError for values that are not finite or too large."""
+        """values [n] as bytes. Raises Unencodable for values that are not finite or too large."""
 
     def decode(self, payload: Bytes, count: int) -> Floats:
         """The `count` values [n] that were encoded, or what they became.
@@ -92,13 +94,13 @@ class Scaled:
         codes = np.searchsorted(SCALES * np.float32(self.largest), most)
         if (codes == len(SCALES)).any():
             bound = float(SCALES[-1]) * self.largest
-            raise ValueError(f"a value of size {most.max():g}, at most {bound:g} can be encoded")
+            raise Unencodable(f"a value of size {most.max():g}, at most {bound:g} can be encoded")
         return codes
 
 
 def _check_finite(values: NDArray[Any]) -> None:
     if not np.isfinite(values).all():
-        raise ValueError("values that are not finite cannot be encoded")
+        raise Unencodable("values that are not finite cannot be encoded")
 
 
 def _check_length(payload: Bytes, expected: int) -> None:

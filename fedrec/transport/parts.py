@@ -24,7 +24,7 @@ def shapes_of(parts: Parts) -> dict[str, dict[str, tuple[int, ...]]]:
 def encode_parts(parts: Parts, codec: Codec) -> dict[str, Bytes]:
     """Group -> its arrays behind each other, in the order of their names, encoded.
 
-    Raises ValueError for what cannot be encoded, see `Codec.encode`.
+    Raises Unencodable, see `Codec.encode`.
     """
     return {
         group: codec.encode(np.concatenate([part[name].reshape(-1) for name in sorted(part)]))

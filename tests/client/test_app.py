@@ -27,28 +27,37 @@ from tests.whole import whole_node
 
 Configure = Callable[..., Config]
 Federate = Callable[..., Any]
+NodeOf = Callable[[Config], Callable[..., Message]]
 
 
 @pytest.fixture
-def node(
-    small_config: Configure, loopback: Callable[..., Any], model: FedDMMR
-) -> Callable[..., Message]:
-    """(kind, stage, asked) -> the reply of the one node that has all users, in round 1."""
-    (context,) = loopback(small_config(), 1).contexts.values()
+def node_of(loopback: Callable[..., Any], model: FedDMMR) -> NodeOf:
+    """config -> (kind, stage, asked) -> the reply of the one node with all users, in round 1."""
 
-    def ask(kind: str, stage: str, **asked: Any) -> Message:
-        arrays, frozen = split(model_arrays(model), stage)
-        about = {
-            wire.STAGE: stage,
-            wire.ROUND: 1,
-            wire.FROZEN_FINGERPRINT: fingerprint(frozen),
-            **asked,
-        }
-        content = RecordDict({wire.CONFIG: ConfigRecord(about)})
-        content[wire.ARRAYS], content[wire.FROZEN] = to_record(arrays), to_record(frozen)
-        return app(Message(content, dst_node_id=context.node_id, message_type=kind), context)
+    def start(config: Config) -> Callable[..., Message]:
+        (context,) = loopback(config, 1).contexts.values()
 
-    return ask
+        def ask(kind: str, stage: str, **asked: Any) -> Message:
+            arrays, frozen = split(model_arrays(model), stage)
+            about = {
+                wire.STAGE: stage,
+                wire.ROUND: 1,
+                wire.FROZEN_FINGERPRINT: fingerprint(frozen),
+                **asked,
+            }
+            content = RecordDict({wire.CONFIG: ConfigRecord(about)})
+            content[wire.ARRAYS], content[wire.FROZEN] = to_record(arrays), to_record(frozen)
+            return app(Message(content, dst_node_id=context.node_id, message_type=kind), context)
+
+        return ask
+
+    return start
+
+
+@pytest.fixture
+def node(small_config: Configure, node_of: NodeOf) -> Callable[..., Message]:
+    """The same under the small configuration."""
+    return node_of(small_config())
 
 
 def split(arrays: Arrays, stage: str) -> tuple[Arrays, Arrays]:
@@ -188,6 +197,13 @@ def test_an_error_leaves_without_its_text(
     assert "9017" not in told.getMessage() and told.exc_info is None
     assert asked_for.levelno == logging.DEBUG  # its owner may ask for it
     assert "scores of user 9017" in caplog.text
+
+
+def test_an_update_that_cannot_be_encoded_says_so(small_config: Configure, node_of: NodeOf) -> None:
+    """Where a rate is too high int8 has no scale left. No user is named by that."""
+    diverges = {"federation.transport": "int8", "training.local_learning_rate": 1e30}
+    with pytest.raises(Exception, match=r"training: .* can(not)? be encoded"):
+        node_of(small_config(diverges))("train", "backbone", members=[0, 3, 5])
 
 
 def test_all_that_left_the_nodes_in_a_whole_run(
