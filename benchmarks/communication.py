@@ -29,7 +29,7 @@ from fedrec.errors import RoundsFailed
 from fedrec.report import MetricsFile
 from in_process import run_in_process
 from measuring import arguments, conditions, publish, table
-from workload import BY_USERS
+from workload import BACKBONE_ALONE, BY_USERS
 
 DATA = Path("data/ml-100k")
 STEPS = [1, 2, 5, 10]
@@ -61,7 +61,7 @@ BESIDE = {  # what is run beside the plain grid
     (1, "fedavg"): ["per row", "int8"],
 }
 FIXED = [
-    "stages.alignment.rounds=0", "stages.routing.rounds=0", "run.baselines=false",
+    *BACKBONE_ALONE, "run.baselines=false",
     "run.threads=1", *BY_USERS, "federation.users_per_round=64",
     "evaluation.every=5", "evaluation.test_users=1",
     # The lists of rates are for these:

@@ -21,7 +21,7 @@ from typing import Any
 from measuring import Spread, arguments, conditions, publish, table
 from runs import running
 from server.launch import cores
-from workload import BUILT_IN, BY_USERS, first_users, load
+from workload import BACKBONE_ALONE, BUILT_IN, BY_USERS, first_users, load
 
 STAGE = "backbone"
 PFL = "0.6.0"
@@ -65,8 +65,7 @@ def by_flower(data: Path, nodes: int, rounds: int) -> dict[str, Any]:
         'model.visual=""',
         'model.semantic=""',
         f"stages.{STAGE}.rounds={rounds + 2}",
-        "stages.alignment.rounds=0",
-        "stages.routing.rounds=0",
+        *BACKBONE_ALONE,
         f"evaluation.every={rounds + 2}",
         "run.baselines=false",
     ]

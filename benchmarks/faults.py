@@ -29,10 +29,11 @@ from fedrec.evaluation.metrics import metrics_from_sums, rank_sums
 from in_process import DirectGrid, run_in_process
 from measuring import arguments, conditions, publish, table
 from server.launch_config import read_config
+from workload import BACKBONE_ALONE
 
 FATES = ("gone", "silent", "error", "lost")
 ALWAYS = ["run.baselines=false", "run.threads=1"]
-ALWAYS += ["stages.alignment.rounds=0", "stages.routing.rounds=0"]
+ALWAYS += BACKBONE_ALONE
 QUICK = ["stages.backbone.rounds=4", "evaluation.every=2", "federation.users_per_round=16"]
 QUICK += ["model.dim=16", "model.inner=32", "model.layers=1", "evaluation.users=64"]
 QUICK += ["stages.backbone.windows=1", "stages.backbone.positions=8", "evaluation.test_users=64"]

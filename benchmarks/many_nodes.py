@@ -17,7 +17,7 @@ from typing import Any
 from deployed import Sample, deployed, progress, slope
 from measuring import Spread, arguments, conditions, publish, table
 from server.launch import cores
-from workload import BUILT_IN
+from workload import BACKBONE_ALONE, BUILT_IN
 
 SETTLED = 5
 """Rounds after which the server's memory should be steady."""
@@ -29,8 +29,7 @@ SETTINGS = [
     "federation.registration_timeout_s=900",
     "federation.round_timeout_s=900",
     "run.baselines=false",
-    "stages.alignment.rounds=0",
-    "stages.routing.rounds=0",
+    *BACKBONE_ALONE,
     "stages.backbone.patience=0",
     "model.visual=",
     "model.semantic=",

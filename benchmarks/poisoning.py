@@ -29,7 +29,7 @@ from fedrec.stages import STAGES
 from in_process import DirectGrid, run_in_process
 from measuring import arguments, conditions, publish, table
 from poisoners import ATTACKS, Knowledge, lying
-from workload import BUILT_IN, load
+from workload import BACKBONE_ALONE, BUILT_IN, load
 
 STAGE, SPLIT, FIRST = "backbone", "validation", 10
 POPULAR = 50
@@ -124,7 +124,7 @@ def configuration(case: Case, asked: argparse.Namespace) -> Config:
     expected = defences(max(1, round(worst * asked.nodes)), worst)[case.defence]
     fixed = [
         f"run.data={asked.data}", f"run.seed={case.seed}", "run.baselines=false", "run.threads=1",
-        f"federation.nodes={asked.nodes}", "stages.alignment.rounds=0", "stages.routing.rounds=0",
+        f"federation.nodes={asked.nodes}", *BACKBONE_ALONE,
         f"stages.{STAGE}.rounds={asked.rounds}", f"evaluation.every={asked.rounds}",
         "evaluation.test_users=1",
     ]  # fmt: skip

@@ -19,7 +19,7 @@ from typing import Any
 from measuring import arguments, conditions, publish, table
 from runs import running
 from synthetic import write_synthetic
-from workload import BY_USERS
+from workload import BACKBONE_ALONE, BY_USERS
 
 COHORT, ASKED = 128, 256
 SETTINGS = [
@@ -30,8 +30,7 @@ SETTINGS = [
     "federation.nodes=2",
     "federation.sparse_rows=true",
     "run.baselines=false",
-    "stages.alignment.rounds=0",
-    "stages.routing.rounds=0",
+    *BACKBONE_ALONE,
     "model.visual=",
     "model.semantic=",
 ]

@@ -16,7 +16,7 @@ from typing import Any
 
 from deployed import Sample, deployed, fedrec, progress
 from measuring import Spread, arguments, conditions, publish, table
-from workload import BUILT_IN
+from workload import BACKBONE_ALONE, BUILT_IN
 
 SETTLED = 50
 """Rounds after which memory should be steady."""
@@ -26,8 +26,7 @@ WINDOW = 10
 SETTINGS = [
     "federation.users_per_round=32",
     "run.baselines=false",
-    "stages.alignment.rounds=0",
-    "stages.routing.rounds=0",
+    *BACKBONE_ALONE,
     "stages.backbone.patience=0",
     "evaluation.every=10",
 ]

@@ -27,17 +27,19 @@ from main_job import QUICK
 from peers import outside_sasrec, pfedrec
 from server.launch_config import find_config
 from study import EVALUATION_SEED, Chosen, System, Task, by_scores
+from workload import BACKBONE_ALONE
 
 CONFIGS = {"ml-latest-small": "default", "ml-100k": "ml-100k", "ml-1m": "ml-1m"}
 """The shipped configuration of a data folder; `default` for others."""
 
-FEDAVG = (
-    "federation.optimizer=fedavg federation.weighting=examples training.local_steps=5 "
-    "federation.draw=users federation.users_per_round=128 "
-    "stages.backbone.rounds=200 stages.backbone.windows=1 "
-    "stages.backbone.learning_rate=1 stages.backbone.final_rate=1 stages.backbone.warmup_rounds=0 "
-    "stages.backbone.backbone_rate=1 stages.alignment.rounds=0 stages.routing.rounds=0"
-).split()
+FEDAVG = [
+    *BACKBONE_ALONE,
+    "federation.optimizer=fedavg", "federation.weighting=examples", "federation.draw=users",
+    "federation.users_per_round=128", "training.local_steps=5",
+    "stages.backbone.rounds=200", "stages.backbone.windows=1", "stages.backbone.learning_rate=1",
+    "stages.backbone.final_rate=1", "stages.backbone.warmup_rounds=0",
+    "stages.backbone.backbone_rate=1",
+]  # fmt: skip
 """Plain averaging of local models, by examples: the server steps by the mean of the updates. Five
 local steps on a window each: a round costs as much as ours, 200 of them are fewer than ours."""
 FEDAVG_CHOICES: dict[str, tuple[str, ...]] = {
@@ -98,7 +100,8 @@ def item_knn(task: Task, data: PreparedData) -> Mapping[str, Chosen]:
 def centralised(task: Task, data: PreparedData) -> Mapping[str, Chosen]:
     """SASRec without a federation."""
     recipe = QUICK_RECIPE if task.quick else RECIPES.get(task.data.name, RECIPES[""])
-    config = configuration(task, ["stages.backbone.windows=0"])  # an epoch is everything once
+    # an epoch is everything once
+    config = configuration(task, ["stages.backbone.windows=0", *BACKBONE_ALONE])
     found = train_centralised(data, config, recipe, task.folder)
     about = {"rate": found.rate, "epoch": found.epoch, "validation": found.validation}
     return {"centralised": Chosen(rank=found.rank, about=about)}

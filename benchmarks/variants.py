@@ -64,6 +64,9 @@ VARIANTS: dict[str, dict[str, dict[str, Value]]] = {
         "short-term-as-large": {"memory.short_term": 50, "memory.long_term": 0},
         "long-term": {"memory.short_term": 0},
     },
+    "transitions": {
+        "none": {"model.transitions": 0},
+    },
     "router": {
         "flat": {"model.router": "flat"},
         "without-balance": {"stages.routing.balance_weight": 0.0},
@@ -114,7 +117,7 @@ VARIANTS: dict[str, dict[str, dict[str, Value]]] = {
 }
 
 _EXPERTS = "visual semantic further collaborative router time_scales adapter router_rank".split()
-_EXPERTS += "gate_init gate attention adapter_init squeeze".split()
+_EXPERTS += "gate_init gate attention adapter_init squeeze transition_gate_init".split()
 _FROM_ALIGNMENT = {"run.data", "stages.force", *(f"model.{key}" for key in _EXPERTS)}
 
 

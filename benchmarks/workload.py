@@ -31,6 +31,11 @@ BY_USERS = (
     "stages.routing.windows=1",
 )
 """A round asks users, as every simulator does, and each trains on so many windows."""
+BACKBONE_ALONE = (
+    "stages.alignment.rounds=0",
+    "stages.routing.rounds=0",
+    "model.transitions=0",  # no later stage would read them
+)
 
 
 @dataclass(frozen=True)

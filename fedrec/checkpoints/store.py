@@ -20,7 +20,8 @@ from fedrec.errors import CheckpointError
 
 # 2: `catalogue` is a fingerprint of the keys and features of trained items alone.
 # 3: the configuration has the dropout of every stage.
-FORMAT = 3
+# 4: the item table's rows have transitions.
+FORMAT = 4
 
 _KINDS: tuple[tuple[str, type, str], ...] = (
     *((key, dict, "a table") for key in ("groups", "initial", "feature_dims", "config", "metrics")),

@@ -24,7 +24,9 @@ class ModelConfig:
     `none`, a constant 1. attention: what attends over the memory, the `candidate` or, for
     `history`, the newest item there that has the modality. adapter_init: `identity`, or `random`:
     a projection without the residual path, from a random start. squeeze: features are first
-    projected to this width, from a random start; 0 = they keep theirs.
+    projected to this width, from a random start; 0 = they keep theirs. transitions: columns of an
+    item's row for what it follows, and as many for where it leads; 0 = none.
+    transition_gate_init: start of the gate before them.
     """
 
     dim: int = 64
@@ -45,6 +47,8 @@ class ModelConfig:
     attention: str = "candidate"
     adapter_init: str = "identity"
     squeeze: int = 0
+    transitions: int = 32
+    transition_gate_init: float = 1.0
 
     @property
     def modalities(self) -> dict[str, str]:
@@ -59,8 +63,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         positive(self, "dim", "layers", "heads", "inner", "max_len", "time_scales")
-        positive(self, "adapter", "router_rank", "gate_init")
+        positive(self, "adapter", "router_rank", "gate_init", "transition_gate_init")
         at_least(self, "squeeze", 0)
+        at_least(self, "transitions", 0)
         one_of(self, "router", ("flat", "hierarchical"))
         one_of(self, "gate", ("learned", "frozen", "none"))
         one_of(self, "attention", ("candidate", "history"))

@@ -12,6 +12,7 @@ from fedrec.model.experts import ModalityExpert
 from fedrec.model.feddmmr import COLLABORATIVE, FedDMMR
 from fedrec.model.router import ROUTERS
 from fedrec.model.sasrec import SASRec
+from fedrec.model.transitions import DEVIATION
 
 
 def build_model(
@@ -49,6 +50,10 @@ def build_model(
         )
         _initialise(model.item_embedding)
         _initialise(model.backbone)
+        if config.transitions:  # drawn last: all else starts as it does without
+            columns = torch.randn(num_items + 1, 2 * config.transitions) * DEVIATION
+            columns[0] = 0
+            model.add_transitions(columns, gate_init=config.transition_gate_init)
     return model
 
 

@@ -51,9 +51,13 @@ def complete(
     table = model.item_embedding.weight.detach()
     known = torch.ones(rows, dtype=torch.bool, device=table.device)
     if rows > len(table):
-        predicted, known[len(table) :] = predict_embeddings(
-            table, held, rows - len(table), loudness=loudness
-        )
+        parts = [
+            predict_embeddings(columns, held, rows - len(table), loudness=loudness)
+            for columns in table.tensor_split([model.dim], dim=-1)  # transitions are no embedding
+            if columns.shape[-1]
+        ]
+        predicted = torch.cat([columns for columns, _ in parts], dim=-1)
+        known[len(table) :] = parts[0][1]
         model = _over(model, torch.cat([table, predicted]))
     return Catalogue(model, held, known)
 

@@ -17,6 +17,7 @@ from fedrec.model.feddmmr import (
     FedDMMR,
     Modality,
     Personal,
+    Scored,
 )
 from fedrec.stages import Stage
 from fedrec.training.batches import Batch
@@ -64,6 +65,7 @@ class WindowLosses:
     """Per window, [batch], each summed over positions by their share of the user's loss."""
 
     objective: Tensor
+    transitions: Tensor
     contrastive: Tensor
     balance: Tensor
 
@@ -71,6 +73,7 @@ class WindowLosses:
         """What is minimised, [batch]."""
         return (
             self.objective
+            + self.transitions
             + config.contrastive_weight * self.contrastive
             + config.balance_weight * self.balance
         )
@@ -92,9 +95,10 @@ def window_losses(
     hidden = model.encode(batch.item_ids, batch.keys, batch.wanted, dropout=dropout)
     adapted = model.adapt(modalities) if active.experts else {}
     in_batch = task.training.objective == "in_batch"
+    others = batch.targets if in_batch else batch.negatives
     scored = model.score(
         hidden,
-        batch.targets if in_batch else batch.negatives,
+        others,
         active=active,
         own=batch.targets,
         memory=batch.memory() if active.experts else None,
@@ -102,15 +106,21 @@ def window_losses(
         personal=personal,
     )
     zero = batch.share.new_zeros(batch.share.shape[0])
-    contrastive = balance = zero
+    transitions = contrastive = balance = zero
     if active.experts and task.stage_config.contrastive_weight > 0:
         contrastive = _alignment(model, task, hidden, batch, adapted)
     if scored.router_weights is not None and task.stage_config.balance_weight > 0:
         balance = load_balance(scored.router_weights, batch.share)
     counts = _others(batch.targets) if in_batch else (batch.negatives > 0).unsqueeze(-2)
-    assert scored.own is not None  # noqa: S101, training asks for it
-    losses = task.objective(model.num_items)(scored.own, scored.scores, counts)
-    return WindowLosses((losses * batch.share).sum(-1), contrastive, balance)
+    objective = task.objective(model.num_items)
+
+    def loss(found: Scored) -> Tensor:
+        assert found.own is not None  # noqa: S101, training asks for it
+        return (objective(found.own, found.scores, counts) * batch.share).sum(-1)
+
+    if model.transitions and "item_embedding" in task.stage.trains:
+        transitions = loss(model.score_transitions(hidden, others, own=batch.targets))
+    return WindowLosses(loss(scored), transitions, contrastive, balance)
 
 
 def _others(targets: Tensor) -> Tensor:
@@ -153,9 +163,9 @@ def _alignment(
 ) -> Tensor:
     """Each expert's view of a target should be near the target's id embedding, the more so the less
     the trunk expected it: instances count 1 + surprise * (how unexpected), in [1, 1 + surprise]."""
-    embedded = model.item_embedding(batch.targets)
+    embedded = model.embedded(batch.targets)
     with torch.no_grad():
-        expected = torch.sigmoid((hidden * embedded).sum(-1))
+        expected = torch.sigmoid((hidden[..., : model.dim] * embedded).sum(-1))
         importance = 1 + task.stage_config.surprise * (1 - expected)
     same = batch.targets.unsqueeze(-1) == batch.targets.unsqueeze(-2)
     total = batch.share.new_zeros(batch.share.shape[0])

@@ -28,7 +28,7 @@ class Part:
 
 
 PARTS = {
-    "embedding": Part(lambda active: True, lambda model: model.item_embedding.embedding_dim),
+    "embedding": Part(lambda active: True, lambda model: model.dim),
     "gate": Part(lambda active: active.experts, lambda model: 1),
     "router": Part(lambda active: active.router, lambda model: model.router.experts),
 }

@@ -37,7 +37,7 @@ def test_the_files_of_a_checkpoint(save) -> None:
         "backbone.json", "backbone.safetensors",
     ]  # fmt: skip
     manifest = json.loads(saved.path.with_suffix(".json").read_text())
-    assert manifest["groups"].keys() == {"backbone", "gate"} and manifest["format"] == 3
+    assert manifest["groups"].keys() == {"backbone", "gate"} and manifest["format"] == 4
 
 
 def test_every_flipped_byte_of_the_tensors_is_found(save) -> None:
@@ -82,7 +82,7 @@ def test_a_manifest_of_another_checkpoint(save) -> None:
     saved = save("backbone", SMALL)
     path = saved.path.with_suffix(".json")
     content = read_sealed(path)
-    path.write_text(json.dumps({**content, "format": 3, "fingerprint": "0" * 64}))
+    path.write_text(json.dumps({**content, "format": 4, "fingerprint": "0" * 64}))
     with pytest.raises(CheckpointError, match="written for another checkpoint"):
         load_checkpoint(saved.path)
 
@@ -92,9 +92,9 @@ def test_a_manifest_of_another_checkpoint(save) -> None:
     [
         ("{", "is damaged"),
         ("\x00\x80", "is damaged"),
-        ("[]", "format None, this version reads 3"),
-        ('{"format": 2}', "format 2, this version reads 3"),
-        ('{"format": 3}', "not a checkpoint manifest: .*missing"),
+        ("[]", "format None, this version reads 4"),
+        ('{"format": 2}', "format 2, this version reads 4"),
+        ('{"format": 4}', "not a checkpoint manifest: .*missing"),
     ],
 )
 def test_a_manifest_that_is_none(save, content, message) -> None:

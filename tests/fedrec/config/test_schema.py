@@ -23,7 +23,7 @@ POSITIVE = (
     federation.registration_timeout_s federation.round_timeout_s federation.failed_rounds
     federation.evaluation_timeout_s federation.absence_timeout_s
     model.dim model.layers model.heads model.inner model.max_len model.time_scales model.adapter
-    model.router_rank model.gate_init
+    model.router_rank model.gate_init model.transition_gate_init
     training.local_steps training.local_learning_rate training.memory_mib evaluation.every
     personal.learning_rate
     evaluation.new_item_loudness
@@ -36,6 +36,7 @@ POSITIVE = (
 )
 NOT_NEGATIVE = """
     run.seed run.threads federation.users_per_round federation.strikes model.squeeze
+    model.transitions
     memory.short_term memory.long_term training.clip_norm
     training.proximal
     evaluation.seed evaluation.users evaluation.test_users

@@ -34,6 +34,8 @@ OTHER = {
     "attention": "history",
     "adapter_init": "random",
     "squeeze": "7",
+    "transitions": "3",
+    "transition_gate_init": "0.3",
 }
 
 
@@ -123,6 +125,15 @@ def test_the_untrained_trunk(toy_config) -> None:
     assert (model.backbone.input_norm.weight == 1).all()
 
 
+def test_all_else_starts_as_it_does_without_transitions(toy_config) -> None:
+    without = weights(build(toy_config().model))
+    found = weights(build(toy_config("model.transitions=500").model))
+    assert found.pop("transition_gate").tolist() == [1.0]
+    table, columns = found["item_embedding.weight"].split([8, 1000], dim=1)
+    assert same({**found, "item_embedding.weight": table}, without)
+    assert (columns[0] == 0).all() and 0.09 < columns[1:].std().item() < 0.11
+
+
 def test_every_option_is_listed() -> None:
     assert OTHER.keys() == {item.name for item in fields(ModelConfig)}
 
@@ -140,9 +151,10 @@ def outcome(config, toy_node, toy_model) -> tuple[dict[str, torch.Size], Tensor,
 
 @pytest.mark.parametrize("option", OTHER)
 def test_no_option_is_dead(option, toy_config, toy_node, toy_model) -> None:
-    changed = f"model.{option}={OTHER[option]}"
-    shapes, scores, states = outcome(toy_config(), toy_node, toy_model)
-    other_shapes, other_scores, other_states = outcome(toy_config(changed), toy_node, toy_model)
+    beside = ["model.transitions=4"] if option == "transition_gate_init" else []
+    changed = toy_config(*beside, f"model.{option}={OTHER[option]}")
+    shapes, scores, states = outcome(toy_config(*beside), toy_node, toy_model)
+    other_shapes, other_scores, other_states = outcome(changed, toy_node, toy_model)
     assert (
         shapes != other_shapes
         or not torch.allclose(scores, other_scores)

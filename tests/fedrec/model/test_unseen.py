@@ -97,3 +97,21 @@ def test_loudness_multiplies_what_differs_from_the_mean() -> None:
     other, _ = predict_embeddings(trained, modalities, NEW, loudness=1.5)
     mean = trained[1:].mean(0)
     torch.testing.assert_close(other - mean, 1.5 * (one - mean), rtol=1e-4, atol=1e-5)
+
+
+def test_transitions_of_new_items_are_predicted_beside_their_embeddings(
+    toy_config, toy_model, toy_node
+) -> None:
+    """The embeddings are those that are predicted where there are no transitions."""
+    config = toy_config("model.transitions=4")
+    model, node = toy_model(config), toy_node(config)
+    wider = {
+        name: Modality(torch.cat([m.values, m.values[1:4]]), torch.cat([m.present, m.present[1:4]]))
+        for name, m in node.modalities.items()
+    }
+    found = complete(model, wider, 43).model
+    table = found.item_embedding.weight
+    assert table.shape == (44, 16) and (found.dim, found.transitions) == (8, 4)
+    for columns in (slice(8), slice(8, 16)):
+        expected, _ = predict_embeddings(model.item_embedding.weight[:, columns], wider, 3)
+        torch.testing.assert_close(table[41:, columns], expected)

@@ -169,16 +169,18 @@ def test_without_a_memory_only_the_trunk_moves(engine, steps) -> None:
     assert moved == {"backbone"} and all(value.isfinite().all() for value in update.values())
 
 
+@pytest.mark.parametrize("transitions", [0, 4])
 @pytest.mark.parametrize("stage", STAGES)
-def test_copies_of_one_step_equal_one_backward_pass(engine, stage) -> None:
-    one_pass = train(engine(), stage)
-    copies = train(engine("training.clip_norm=1e9"), stage)  # a bound needs copies
+def test_copies_of_one_step_equal_one_backward_pass(engine, stage, transitions) -> None:
+    width = f"model.transitions={transitions}"
+    one_pass = train(engine(width), stage)
+    copies = train(engine(width, "training.clip_norm=1e9"), stage)  # a bound needs copies
     assert_same(copies, one_pass)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_some_windows_and_positions_equal_the_plain_loop(engine, stage) -> None:
-    drawn = [f"stages.{stage}.windows=2", f"stages.{stage}.positions=3"]
+    drawn = [f"stages.{stage}.windows=2", f"stages.{stage}.positions=3", "model.transitions=4"]
     parts = engine("training.local_steps=2", *drawn)
     assert_same(train(parts, stage), plain_loop(parts, stage))
 
@@ -254,10 +256,10 @@ def test_what_the_stage_trains_and_nothing_else(engine, stage) -> None:
         "alignment": {"visual", "semantic", "collaborative", "fusion", "gate"},
         "routing": {"router", "visual", "semantic", "collaborative", "fusion", "gate", "backbone"},
     }
-    found = {
-        name.split(".")[0].removesuffix("_expert") for name in train(engine(), stage).update_sum
-    }
-    assert found == expected[stage]
+    update = train(engine("model.transitions=4"), stage).update_sum
+    found = {name.split(".")[0].removesuffix("_expert") for name in update}
+    beside = set() if stage == "backbone" else {"transition_gate"}
+    assert found == expected[stage] | beside
 
 
 @pytest.mark.parametrize("steps", [1, 2])

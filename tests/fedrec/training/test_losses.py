@@ -44,7 +44,7 @@ def at_one_position(row: int, column: int) -> Callable[[Batch], Batch]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_loss_a_window(losses, stage) -> None:
     found, batch = losses(stage)
-    for part in (found.objective, found.contrastive, found.balance):
+    for part in (found.objective, found.transitions, found.contrastive, found.balance):
         assert part.shape == batch.user.shape and torch.isfinite(part).all()
 
 
@@ -57,8 +57,8 @@ def test_the_parts_of_each_stage(losses) -> None:
 
 def test_the_total_weighs_the_parts(toy_config) -> None:
     config = replace(toy_config().stages.routing, contrastive_weight=0.5, balance_weight=0.25)
-    parts = WindowLosses(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([4.0]))
-    assert float(parts.total(config)) == 3.0
+    parts = WindowLosses(*(torch.tensor([value]) for value in (1.0, 8.0, 2.0, 4.0)))
+    assert float(parts.total(config)) == 11.0
 
 
 def test_a_user_is_balanced_at_least_by_one(losses) -> None:
