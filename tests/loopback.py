@@ -47,6 +47,7 @@ SMALL = {
     "model.heads": 1,
     "model.inner": 8,
     "model.max_len": 6,
+    "model.transitions": 2,
     "model.adapter": 4,
     "model.router_rank": 2,
     "model.time_scales": 2,

@@ -132,8 +132,8 @@ def test_other_settings_get_another_node_and_another_model(small_config: Configu
 
     assert load_node(one) is not load_node(other)
     assert load_node(other).config.memory.short_term == 2
-    assert load_model(other).item_embedding.embedding_dim == 4
-    assert load_model(one).item_embedding.embedding_dim == 8
+    assert load_model(other).dim == 4
+    assert load_model(one).dim == 8
 
 
 def test_the_model_depends_on_the_seed_alone(small_config: Configure) -> None:

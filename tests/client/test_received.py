@@ -103,7 +103,7 @@ def test_rows_take_the_place_of_rows(context: Context, untrained: Arrays) -> Non
     about = {wire.INITIAL: fingerprint(trained_part(untrained)), wire.BASE: "a/0"}
     name, rows = "item_embedding.weight", np.array([3, 7], dtype=np.int32)
     backbone = {n: v + 1 for n, v in untrained.items() if n.startswith("backbone")}
-    parts = by_group({name: np.ones((2, 8), dtype=np.float32), **backbone})
+    parts = by_group({name: np.ones((2, 12), dtype=np.float32), **backbone})
     sent = to_record({**encode_parts(parts, CODECS["float32"]), wire.ROWS: rows})
 
     model = current_model(message(untrained, {**about, wire.VERSION: "a/3"}, arrays=sent), context)
@@ -133,7 +133,7 @@ def test_another_untrained_model_is_told(context: Context, untrained: Arrays) ->
 def test_a_large_table_is_the_models_weight_without_a_copy(
     context: Context, untrained: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_file, "LARGE_BYTES", 24 * 8 * 4)
+    monkeypatch.setattr(table_file, "LARGE_BYTES", 24 * 12 * 4)
     model = current_model(
         message(untrained, {wire.VERSION: "a/4"}, arrays=complete(untrained)), context
     )
@@ -142,7 +142,7 @@ def test_a_large_table_is_the_models_weight_without_a_copy(
     table = Held(context, wire.ARRAYS).read("a/4")[name]  # type: ignore[index]
     table[5] = 3.0
 
-    assert model.item_embedding.weight[5].tolist() == [3.0] * 8
+    assert model.item_embedding.weight[5].tolist() == [3.0] * 12
 
 
 @pytest.mark.parametrize("base", ["a/3", "a/5", "b/4"])

@@ -64,7 +64,7 @@ def test_a_run_reports_the_cold_protocol(
         assert set(found["test"]) == {"full", "sampled100", "cold"}
         assert found["test"]["cold"]["users"] == (data.test_position >= 0).sum()
         checkpoint = load_checkpoint(runner.folder.checkpoints / f"{stage}.safetensors")
-        assert checkpoint.arrays["item_embedding.weight"].shape == (21, 8)
+        assert checkpoint.arrays["item_embedding.weight"].shape == (21, 12)
         ranks = rank_checkpoint(checkpoint, data, "test")
         again = metrics_from_sums(rank_sums(ranks), "test")
         assert again["cold"] == pytest.approx(found["test"]["cold"])

@@ -255,7 +255,7 @@ def test_a_quarter_and_a_half_of_the_bytes(
     federate: Federate, small_config: Configure, tmp_path: Path
 ) -> None:
     """The backbone's 60 arrays travel as one; the small table by hand: 3 nodes, 6 rounds, 25 rows
-    of 64 values, a scale for each 64 or 256, and the header of an array."""
+    of 64 values and 4 of transitions, a scale for each 64 or 256, and the header of an array."""
     size = {"model.dim": 64, "model.inner": 256, "stages.backbone.rounds": 6, "evaluation.every": 3}
     found = {}
     for transport in ("float32", "float16", "int8"):
@@ -266,8 +266,8 @@ def test_a_quarter_and_a_half_of_the_bytes(
 
     header = 128 + len("item_embedding")
     table = {name: result["group_bytes_up"]["item_embedding"] for name, result in found.items()}
-    assert table["int8"] == 3 * 6 * (header + 25 * 64 + 25)
-    assert table["float16"] == 3 * 6 * (header + 2 * 25 * 64 + 7)
+    assert table["int8"] == 3 * 6 * (header + 25 * 68 + 27)
+    assert table["float16"] == 3 * 6 * (header + 2 * 25 * 68 + 7)
     for way in ("group_bytes_up", "group_bytes_down"):
         plain = found["float32"][way]["backbone"]
         assert found["int8"][way]["backbone"] < 0.26 * plain
@@ -289,7 +289,7 @@ def test_bytes_of_a_stage_are_those_of_its_rounds_and_its_test(
             sum(group.values()) <= total for group, total in zip(groups, rounds, strict=True)
         )
         table = sum(group.get("item_embedding", 0) for group in groups)
-        tested = 3 * (25 * 8 * 4 + 128 + len(TABLE)) if way == "down" else 0
+        tested = 3 * (25 * 12 * 4 + 128 + len(TABLE)) if way == "down" else 0
         assert results[f"group_bytes_{way}"]["item_embedding"] == table + tested
     assert "gate" in metrics_lines(config)[0]["group_bytes_down"]  # frozen, sent once
     assert "gate" not in metrics_lines(config)[1]["group_bytes_down"]
