@@ -111,8 +111,12 @@ VARIANTS: dict[str, dict[str, dict[str, Value]]] = {
     "rates": {name: one for key in RATES for name, one in _half_and_twice(key).items()},
     "control": {
         "shuffled-features": {"run.data": SHUFFLED},
-        # The memory over ids is not shuffled; beside it this shows what content is worth alone.
-        "shuffled-without-collaborative": {"run.data": SHUFFLED, "model.collaborative": False},
+        # What is known of ids is not shuffled; without it this shows what content is worth alone.
+        "shuffled-without-ids": {
+            "run.data": SHUFFLED,
+            "model.collaborative": False,
+            "model.transitions": 0,
+        },
     },
 }
 

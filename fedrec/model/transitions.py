@@ -17,7 +17,7 @@ from fedrec.model.dropout import keyed_dropout
 RECENCY = 0.75
 """An item that n others came after counts (1 + n)^-RECENCY."""
 DEVIATION = 0.1
-"""Of the normal start: two factors that start at the trunk's 0.02 have next to no gradient."""
+"""Of the columns' normal start."""
 _SITE = 1 << 10  # of the dropout; beyond any of the trunk's
 
 
