@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from fedrec.training.batches import Batch
 from fedrec.training.losses import window_losses
-from workload import SEED, Workload, load, only_trains, workload
+from workload import BACKBONE_ALONE, SEED, Workload, load, only_trains, workload
 
 
 class Network(nn.Module):
@@ -91,7 +91,7 @@ class Clock(TrainingProcessCallback):  # type: ignore[misc]
 def main(folder: Path, rounds: int, stage: str) -> None:
     torch.set_num_threads(1)
     np.random.seed(SEED)
-    work = workload(load(folder), stage, ['model.visual=""', 'model.semantic=""'])
+    work = workload(load(folder), stage, [*BACKBONE_ALONE, 'model.visual=""', 'model.semantic=""'])
     clock, everybody = Clock(), Everybody(work, rounds)
     rate = work.task.stage_config.learning_rate
     network = Network(work)

@@ -25,6 +25,7 @@ class Times:
 
 
 Value = Scalar | Times
+WITHOUT_IDS: dict[str, Value] = {"model.collaborative": False, "model.transitions": 0}
 RATES = (
     "backbone.learning_rate backbone.backbone_rate alignment.learning_rate "
     "routing.learning_rate routing.backbone_rate"
@@ -111,12 +112,9 @@ VARIANTS: dict[str, dict[str, dict[str, Value]]] = {
     "rates": {name: one for key in RATES for name, one in _half_and_twice(key).items()},
     "control": {
         "shuffled-features": {"run.data": SHUFFLED},
-        # What is known of ids is not shuffled; without it this shows what content is worth alone.
-        "shuffled-without-ids": {
-            "run.data": SHUFFLED,
-            "model.collaborative": False,
-            "model.transitions": 0,
-        },
+        # What is known of ids is not shuffled; these two show what content is worth alone.
+        "without-ids": WITHOUT_IDS,
+        "shuffled-without-ids": {"run.data": SHUFFLED, **WITHOUT_IDS},
     },
 }
 

@@ -31,6 +31,7 @@ class RoundReport:
     loss: float | None = None
     validation: Metrics | None = None
     gate: float | None = None
+    transition_gate: float | None = None
     update_norms: dict[str, float] = field(default_factory=dict)
     users: int = 0
     users_per_s: float = 0.0

@@ -265,8 +265,9 @@ class StageStrategy(StepStrategy):
 
     def _note_round(self) -> None:
         report = self.report
-        gate = self.arrays.get("gate", self.frozen.get("gate"))
-        report.gate = None if gate is None else float(gate[0])
+        for name in ("gate", "transition_gate"):
+            gate = self.arrays.get(name, self.frozen.get(name))
+            setattr(report, name, None if gate is None else float(gate[0]))
         report.left_out = len(self.exchange.strikes.left_out())
         self.progress.end_round(report, time.monotonic() - self._started)
 

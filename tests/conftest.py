@@ -26,6 +26,7 @@ USERS, ITEMS = 130, 40
 # Every number that a test could depend on, so that defaults may be tuned freely.
 TOY = (
     "model.dim=8 model.transitions=0 model.layers=2 model.heads=2 model.inner=12 model.max_len=6 "
+    "model.transition_gate_init=1 "
     "model.router=hierarchical model.time_scales=2 model.adapter=4 model.router_rank=2 "
     "model.collaborative=true model.gate_init=0.1 "
     "memory.short_term=3 memory.long_term=3 memory.novelty=0.2 "

@@ -26,7 +26,7 @@ class ModelConfig:
     a projection without the residual path, from a random start. squeeze: features are first
     projected to this width, from a random start; 0 = they keep theirs. transitions: columns of an
     item's row for what it follows, and as many for where it leads; 0 = none.
-    transition_gate_init: start of the gate before them.
+    transition_gate_init: start of the gate before them, which always learns.
     """
 
     dim: int = 64

@@ -93,10 +93,11 @@ class StageConfig:
     rounds: at most; patience: evaluations without a better validation NDCG@10 before it stops, 0 =
     never. learning_rate: of the server optimiser; warmup_rounds: over which it grows linearly;
     final_rate: the share of it that a cosine decay ends at. backbone_rate: multiple of it for the
-    backbone group. dropout: of the trunk, whether it trains or not: of the histories that it has
-    learnt from it is surer than of others, and experts that train beside it get less weight than
-    they deserve. contrastive_weight, contrastive_temperature, surprise: of the alignment loss,
-    whose instances count 1 + surprise * (how unexpected the item is to the trunk).
+    backbone group. dropout: of the trunk and the transitions, whether they train or not: of the
+    histories that they have learnt from they are surer than of others, and experts that train
+    beside them get less weight than they deserve. contrastive_weight, contrastive_temperature,
+    surprise: of the alignment loss, whose instances count 1 + surprise * (how unexpected the item
+    is to the trunk).
     balance_weight: of the load-balancing loss. windows: of a user's history, trained on in a
     round at most, positions: predicted in a window, both drawn at random, 0 = all of them, or all
     that `federation.draw` gives the user. negatives: items drawn per user and step, uniformly among

@@ -180,7 +180,7 @@ class FedDMMR(nn.Module):
         adapted: Mapping[str, Modality] | None = None,
         personal: Personal = NOTHING_PERSONAL,
     ) -> Scored:
-        """Score candidates for every position; the only way to a score in this project.
+        """Score candidates for every position; the only way to a score that ranks.
 
         hidden: [batch, seq, dim + transitions], of `encode`. candidates: [batch, items], or [items]
         where all histories share them, or None for the whole catalogue. own: [batch, seq], a

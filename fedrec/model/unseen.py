@@ -1,4 +1,4 @@
-"""Items that nobody trained: their id embeddings, predicted from what is known of their content.
+"""Items that nobody trained: their id embeddings and what they follow, predicted from content.
 
 The prediction is a function of the model and of public features, so it costs no message, and it is
 no parameter: a checkpoint holds the table as it was trained.
@@ -51,13 +51,13 @@ def complete(
     table = model.item_embedding.weight.detach()
     known = torch.ones(rows, dtype=torch.bool, device=table.device)
     if rows > len(table):
-        parts = [
-            predict_embeddings(columns, held, rows - len(table), loudness=loudness)
-            for columns in table.tensor_split([model.dim], dim=-1)  # transitions are no embedding
-            if columns.shape[-1]
-        ]
-        predicted = torch.cat([columns for columns, _ in parts], dim=-1)
-        known[len(table) :] = parts[0][1]
+        new, width = rows - len(table), model.dim + model.transitions
+        predicted = table.new_zeros(new, table.shape[-1])  # they are no input: they lead nowhere
+        for first, end in ((0, model.dim), (model.dim, width)):
+            if end > first:  # what is an embedding, and what an item follows, each on its own
+                predicted[:, first:end], known[len(table) :] = predict_embeddings(
+                    table[:, first:end], held, new, loudness=loudness
+                )
         model = _over(model, torch.cat([table, predicted]))
     return Catalogue(model, held, known)
 
@@ -69,7 +69,8 @@ def predict_embeddings(
     """The embeddings of the `new` items after those of the table, by ridge regression from the
     features of the trained items to their rows.
 
-    table: [trained + 1, dim], row 0 is padding. modalities: features of trained and new items.
+    table: [trained + 1, dim], row 0 is padding; or other columns that candidates are scored by.
+    modalities: features of trained and new items.
     loudness: what to multiply predictions by, beyond what makes them as loud as trained rows.
     Returns predicted [new, dim], zero where nothing is known, and known: bool [new].
     """

@@ -59,6 +59,7 @@ def _of_the_newest_round(stages: Stages) -> Iterator[Metric]:
         ("slowest_node_seconds", "slowest_node_s", "The longest that a node trained."),
         ("training_loss", "loss", "Mean loss of the newest round."),
         ("gate", "gate", "Share of the experts in the score."),
+        ("transition_gate", "transition_gate", "Share of the transitions in the score."),
     ):
         values = [([stage], one.newest.get(key)) for stage, one in stages.items()]
         yield _gauge(name, text, ["stage"], values)

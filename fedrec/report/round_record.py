@@ -61,7 +61,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "stage": _text,
     **dict.fromkeys(_COUNTS, _count),
     **dict.fromkeys(_NUMBERS, _number),
-    **dict.fromkeys(("loss", "gate"), _or_none(_number)),
+    **dict.fromkeys(("loss", "gate", "transition_gate"), _or_none(_number)),
     **dict.fromkeys(("group_bytes_up", "group_bytes_down"), _by_name(_count)),
     "update_norms": _by_name(_number),
     "validation": _or_none(_by_name(_by_name(_number))),

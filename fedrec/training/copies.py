@@ -11,7 +11,7 @@ from torch.func import grad_and_value, vmap
 
 from fedrec.model.feddmmr import Modality
 from fedrec.training.batches import ITEM_TENSORS, Batch
-from fedrec.training.losses import CohortLoss, StageTask
+from fedrec.training.losses import CohortLoss
 from fedrec.training.personal import PersonalRows
 from fedrec.training.touched import TABLE, Touched
 
@@ -49,7 +49,7 @@ def train_copies(
     task, steps = loss.task, touched.steps
     sums = {name: torch.zeros_like(value) for name, value in start.items()}
     loss_sum = 0.0
-    for users in _user_chunks(task, touched, {**start, **frozen}, trained=start.keys()):
+    for users in _user_chunks(loss, touched, {**start, **frozen}, trained=start.keys()):
         rows = _touched_rows(steps, users)
         local = [_for_users(batch, users, rows) for batch in steps]
         own = personal.of(users)
@@ -79,7 +79,7 @@ def _train_chunk(
     personal: of these users, stepped in place.
     """
     users, rows = len(steps[0].batch.user), steps[0].rows
-    table = {**frozen, **start}[TABLE][rows]  # [users, rows, dim]: each user's own small catalogue
+    table = {**frozen, **start}[TABLE][rows]  # [users, rows, columns], each its own catalogue
     features = {name: (held.values[rows], held.present[rows]) for name, held in modalities.items()}
     origin = {name: value.expand(users, *value.shape) for name, value in start.items()}
     if TABLE in start:
@@ -134,13 +134,14 @@ def _clip_scale(update: Tables, bound: float) -> Tensor:
 
 
 def _user_chunks(
-    task: StageTask, touched: Touched, parameters: Tables, *, trained: Collection[str]
+    loss: CohortLoss, touched: Touched, parameters: Tables, *, trained: Collection[str]
 ) -> Iterator[Tensor]:
     """Users in groups that fit the memory budget and have about as many windows each."""
+    task, dim = loss.task, loss.model.dim
     steps, users = touched.steps, int(touched.steps[0].user.max()) + 1
-    dim = parameters[TABLE].shape[-1]
+    columns = parameters[TABLE].shape[-1]
     copied = sum(parameters[name].numel() for name in trained if name != TABLE)
-    row = dim + sum(held.values.shape[-1] for held in touched.modalities.values())
+    row = columns + sum(held.values.shape[-1] for held in touched.modalities.values())
 
     copies = _COPIES + (task.training.proximal > 0)  # one more temporary
 

@@ -112,7 +112,7 @@ def test_names_follow_the_conventions(run_folder: Folder) -> None:
     """Counters end in _total, units are base units, every metric says what it is."""
     with metrics_page(run_folder(ROUNDS, RUNNING), "127.0.0.1:0") as port:
         scraped = families(port)
-    assert len(scraped) == 22
+    assert len(scraped) == 23
     for family in scraped:
         assert family.name.startswith("fedrec_") and family.documentation.endswith(".")
         for sample in family.samples:

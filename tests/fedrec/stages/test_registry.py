@@ -17,6 +17,7 @@ GROUPS = (
     "fusion",
     "router",
     "gate",
+    "transition_gate",
 )
 
 
@@ -24,7 +25,7 @@ GROUPS = (
     ("stage", "expected"),
     [
         ("backbone", {"item_embedding", "backbone"}),
-        ("alignment", {"visual_expert", "semantic_expert", "fusion", "gate"}),
+        ("alignment", {"visual_expert", "semantic_expert", "fusion", "gate", "transition_gate"}),
         ("routing", set(GROUPS) - {"item_embedding"}),
     ],
 )
@@ -47,7 +48,7 @@ def test_a_model_without_experts_cannot_be_aligned() -> None:
         stage_groups(STAGES["alignment"], ("item_embedding", "backbone", "fusion", "gate"))
 
 
-@pytest.mark.parametrize("group", ["gate", "fusion"])
+@pytest.mark.parametrize("group", ["gate", "fusion", "transition_gate"])
 def test_what_has_nothing_to_learn_is_missed_by_no_stage(group) -> None:
     constant = tuple(other for other in GROUPS if other != group)
     for stage in STAGES.values():

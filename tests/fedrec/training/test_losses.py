@@ -43,7 +43,7 @@ def at_one_position(row: int, column: int) -> Callable[[Batch], Batch]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_loss_a_window(losses, stage) -> None:
-    found, batch = losses(stage)
+    found, batch = losses(stage, "model.transitions=4")
     for part in (found.objective, found.transitions, found.contrastive, found.balance):
         assert part.shape == batch.user.shape and torch.isfinite(part).all()
 
