@@ -265,11 +265,15 @@ class StageStrategy(StepStrategy):
 
     def _note_round(self) -> None:
         report = self.report
-        for name in ("gate", "transition_gate"):
-            gate = self.arrays.get(name, self.frozen.get(name))
-            setattr(report, name, None if gate is None else float(gate[0]))
+        report.gate = self._gate("gate")
+        report.transition_gate = self._gate("transition_gate")
         report.left_out = len(self.exchange.strikes.left_out())
         self.progress.end_round(report, time.monotonic() - self._started)
+
+    def _gate(self, name: str) -> float | None:
+        """A gate as it stands, trained or frozen; None where the model has no such parameter."""
+        gate = self.arrays.get(name, self.frozen.get(name))
+        return None if gate is None else float(gate[0])
 
     def _compare(self, found: Validation) -> None:
         """Keep the model where it is the best so far of those that may be kept."""

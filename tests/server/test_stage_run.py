@@ -68,7 +68,7 @@ def test_a_stage_changes_what_it_trains_and_nothing_else(
     assert "item_embedding" not in checkpoint(config, "routing").manifest.trained
 
 
-def test_each_group_has_its_norm_and_the_gate_is_told_every_round(
+def test_each_group_has_its_norm_and_the_gates_are_told_every_round(
     federate: Federate, small_config: Configure
 ) -> None:
     config = small_config()
@@ -79,9 +79,19 @@ def test_each_group_has_its_norm_and_the_gate_is_told_every_round(
         trained = checkpoint(config, line["stage"]).manifest.trained
         assert set(line["update_norms"]) == set(trained)
         assert all(np.isfinite(norm) for norm in line["update_norms"].values())
-        assert isinstance(line["gate"], float)
-    gates = {line["gate"] for line in metrics_lines(config)}
-    assert len(gates) == 1 + 4  # as it was initialised, then moved in every round of two stages
+    for gate in ("gate", "transition_gate"):
+        told = {line[gate] for line in metrics_lines(config)}
+        assert all(isinstance(value, float) for value in told)
+        assert len(told) == 1 + 4  # as it was initialised, then moved in every round of two stages
+
+
+def test_without_transitions_there_is_no_gate_of_theirs(
+    federate: Federate, small_config: Configure
+) -> None:
+    config = small_config({"model.transitions": 0})
+    run_stages(federate, config)
+    assert {line["transition_gate"] for line in metrics_lines(config)} == {None}
+    assert "transition_gate" not in checkpoint(config, "routing").arrays
 
 
 def test_the_best_round_is_restored_and_tested_not_the_last(

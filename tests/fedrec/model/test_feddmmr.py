@@ -19,6 +19,7 @@ ALIGNED = Active(experts=True, router=False)
 ROUTED = Active(experts=True, router=True)
 ROUTERS = ("flat", "hierarchical")
 USERS = [3, 20, 22, 23]
+TRANSITIONS = "model.transitions=4"
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_experts_need_a_memory_and_features(setting) -> None:
 @pytest.mark.parametrize("router", ROUTERS)
 @pytest.mark.parametrize("active", [TRUNK, ALIGNED, ROUTED], ids=["trunk", "aligned", "routed"])
 def test_shared_candidates_equal_candidates_of_each_history(setting, active, router) -> None:
-    parts = setting(f"model.router={router}", "model.transitions=4")
+    parts = setting(f"model.router={router}", TRANSITIONS)
     shared = torch.tensor([5, 0, 9, 33, 4])
     each = shared.expand(len(parts[1]), -1)
     torch.testing.assert_close(
@@ -232,9 +233,7 @@ def test_every_expert_reads_its_own_adapted_features(setting) -> None:
 @pytest.mark.parametrize("attention", ["candidate", "history"])
 def test_items_are_compared_once_for_all_scores_of_the_catalogue(setting, attention) -> None:
     """Batch by batch, with other items in the memories, as everybody at once without."""
-    model, hidden, memory, modalities = setting(
-        f"model.attention={attention}", "model.transitions=4"
-    )
+    model, hidden, memory, modalities = setting(f"model.attention={attention}", TRANSITIONS)
     hidden = hidden[:, -memory.age.shape[1] :]
     kept, adapted = model.adapt(modalities, keep_pairs=True), model.adapt(modalities)
     for users in (slice(0, 1), slice(1, 4), slice(0, 4)):
@@ -248,7 +247,7 @@ def test_items_are_compared_once_for_all_scores_of_the_catalogue(setting, attent
 
 
 def test_the_collaborative_expert_reads_the_id_embeddings(setting) -> None:
-    model, _, _, modalities = setting("model.transitions=4")
+    model, _, _, modalities = setting(TRANSITIONS)
     read, table = model.adapt(modalities)["collaborative"], model.item_embedding.weight[:, :8]
     directions = table / table.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     expected = model.collaborative_expert.adapter(directions)
@@ -280,9 +279,7 @@ def test_features_of_another_precision_are_read_in_the_models(setting) -> None:
 @pytest.mark.parametrize("active", [TRUNK, ALIGNED, ROUTED], ids=["trunk", "aligned", "routed"])
 @pytest.mark.parametrize("shared", [False, True], ids=["each", "shared"])
 def test_own_candidates_score_as_among_all(setting, active, router, shared) -> None:
-    model, hidden, memory, modalities = parts = setting(
-        f"model.router={router}", "model.transitions=4"
-    )
+    model, hidden, memory, modalities = parts = setting(f"model.router={router}", TRANSITIONS)
     hidden = hidden[:, -memory.age.shape[1] :]
     generator = torch.Generator().manual_seed(2)
     own = torch.randint(0, model.num_items + 1, hidden.shape[:2], generator=generator)

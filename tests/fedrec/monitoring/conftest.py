@@ -29,6 +29,7 @@ def report(stage: str, number: int, **values: Any) -> dict[str, Any]:
         "group_bytes_down": {"backbone": 180, "gate": 4},
         "update_norms": {"backbone": 0.25},
         "gate": 0.125,
+        "transition_gate": 0.75,
         "remaining_s": 10.0,
         "ended_at": ENDED - 60.0,
     }

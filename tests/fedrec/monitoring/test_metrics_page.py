@@ -61,6 +61,7 @@ def test_what_the_run_and_its_newest_round_are(run_folder: Folder) -> None:
     assert of(found, "fedrec_slowest_node_seconds", stage="alignment") == 650
     assert of(found, "fedrec_training_loss", stage="backbone") == 1.0
     assert of(found, "fedrec_gate", stage="backbone") == 0.125
+    assert of(found, "fedrec_transition_gate", stage="backbone") == 0.75
     assert of(found, "fedrec_update_norm", stage="backbone", group="backbone") == 0.25
 
 
